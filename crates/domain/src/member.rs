@@ -1,0 +1,83 @@
+//! The gateways that are up and the streams they hold: `airut.members`. It informs, and never decides.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{Incarnation, PartnerId, StreamId},
+    time::Timestamp,
+};
+
+/// A record of `airut.members`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A gateway is up. Repeated every few seconds; not a leaf of the ledger.
+    Heartbeat(Incarnation),
+    /// A gateway has gone in good order.
+    Left(Incarnation),
+    /// A responder has opened a stream.
+    StreamOpened(StreamOpened),
+    /// A responder's stream has ended.
+    StreamClosed(StreamId),
+}
+
+/// A responder has opened a stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamOpened {
+    /// The stream.
+    pub stream: StreamId,
+    /// The gateway that holds it.
+    pub holder: Incarnation,
+    /// The responder.
+    pub responder: PartnerId,
+}
+
+/// The fold of `airut.members`: the streams that are open, and when each gateway was last heard of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Members {
+    heard: std::collections::BTreeMap<Incarnation, Timestamp>,
+    streams: std::collections::BTreeMap<StreamId, StreamOpened>,
+}
+
+/// A gateway not heard of for this long is taken to be gone, its streams with it.
+pub const SILENCE: std::time::Duration = std::time::Duration::from_secs(6);
+
+impl Members {
+    /// Takes in one record; `time` is the partition's time.
+    pub fn apply(&mut self, time: Timestamp, event: &Event) {
+        match event {
+            Event::Heartbeat(gateway) => {
+                self.heard.insert(gateway.clone(), time);
+            }
+            Event::Left(gateway) => self.forget(gateway),
+            Event::StreamOpened(opened) => {
+                self.heard.insert(opened.holder.clone(), time);
+                self.streams.insert(opened.stream.clone(), opened.clone());
+            }
+            Event::StreamClosed(stream) => {
+                self.streams.remove(stream);
+            }
+        }
+        let silent: Vec<Incarnation> = self
+            .heard
+            .iter()
+            .filter(|(_, heard)| time.since(**heard) > SILENCE)
+            .map(|(gateway, _)| gateway.clone())
+            .collect();
+        silent.iter().for_each(|gateway| self.forget(gateway));
+    }
+
+    /// The open streams of a responder, held by gateways heard of lately.
+    pub fn streams_of(&self, responder: &PartnerId) -> impl Iterator<Item = &StreamOpened> {
+        self.streams.values().filter(move |stream| stream.responder == *responder)
+    }
+
+    /// Whether the stream is open, as far as is known.
+    pub fn is_open(&self, stream: &StreamId) -> bool {
+        self.streams.contains_key(stream)
+    }
+
+    fn forget(&mut self, gateway: &Incarnation) {
+        self.heard.remove(gateway);
+        self.streams.retain(|_, stream| stream.holder != *gateway);
+    }
+}

@@ -1,0 +1,32 @@
+//! The protocol and the stored form of records.
+//!
+//! Generated code lives in [`v1`] and [`log_v1`]. This crate holds the only conversions between it and the domain, and the
+//! one map of refusals to gRPC statuses. Nothing else in the workspace looks at a protobuf field to decide something.
+
+#[allow(missing_docs, clippy::all, unreachable_pub)]
+/// The public protocol, generated from `proto/airut/v1`.
+pub mod v1 {
+    tonic::include_proto!("airut.v1");
+}
+
+#[allow(missing_docs, clippy::all, unreachable_pub)]
+/// The stored form of records, generated from `proto/airut/log/v1`.
+pub mod log_v1 {
+    tonic::include_proto!("airut.log.v1");
+}
+
+/// Descriptors of every proto file, for gRPC reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+mod answer;
+mod matter;
+mod question;
+mod receipt;
+pub mod record;
+mod status;
+
+pub use answer::{AnswerFault, answer_from, disclosure};
+pub use matter::matter;
+pub use question::{asked_question, category, question, scopes};
+pub use receipt::{ReceiptFault, receipt, receipt_from, timestamp};
+pub use status::{reason_of, retry_after_of, status};

@@ -1,0 +1,131 @@
+//! Questions, to and from the protocol.
+
+use std::{collections::BTreeSet, fmt::Display};
+
+use airut_domain::{
+    context::{Context, Text},
+    identity_code::IdentityCode,
+    matter::Category,
+    question::{Question, Scope},
+    refusal::{Refusal, Violation},
+    time::{Period, format_date, parse_date},
+};
+
+use crate::v1;
+
+/// Reads a question, reporting every field at fault at once.
+///
+/// # Errors
+/// A refusal with a violation per field; none repeats a value.
+pub fn question(request: &v1::QueryBenefitsRequest) -> Result<Question, Refusal> {
+    let mut faults = Faults::default();
+    let none = v1::Context::default();
+    let context = request.context.as_ref().unwrap_or(&none);
+    let query_id = faults.identifier("query_id", &request.query_id);
+    let subject = faults.field("subject_id", &request.subject_id, |text| text.parse::<IdentityCode>());
+    let end_user = faults.field("context.end_user", &context.end_user, Text::new);
+    let end_user_role = faults.field("context.end_user_role", &context.end_user_role, Text::new);
+    let purpose = faults.identifier("context.purpose", &context.purpose);
+    let legal_basis = faults.identifier("context.legal_basis", &context.legal_basis);
+    let case_id = faults.field("context.case_id", &context.case_id, Text::new);
+    let categories = faults.categories(&request.categories);
+    let period = request.period.as_ref().map(|period| faults.period(period));
+
+    let complete = || {
+        Some(Question {
+            query_id: query_id?,
+            subject: subject?,
+            context: Context {
+                end_user: end_user?,
+                end_user_role: end_user_role?,
+                purpose: purpose?,
+                legal_basis: legal_basis?,
+                case_id: case_id?,
+            },
+            categories: categories?,
+            period: match period {
+                Some(period) => Some(period?),
+                None => None,
+            },
+        })
+    };
+    complete().ok_or(Refusal::fields(faults.0))
+}
+
+/// The question as it is put to a responder.
+pub fn asked_question(
+    question_id: String,
+    asker: String,
+    request: v1::QueryBenefitsRequest,
+    scopes: Vec<v1::Scope>,
+    deadline: airut_domain::time::Timestamp,
+    traceparent: String,
+) -> v1::ServeResponse {
+    let question = v1::serve_response::Question {
+        question_id,
+        asker,
+        subject_id: request.subject_id,
+        context: request.context,
+        scopes,
+        deadline: Some(crate::receipt::timestamp(deadline)),
+        traceparent,
+    };
+    v1::ServeResponse { message: Some(v1::serve_response::Message::Question(question)) }
+}
+
+/// Scopes for the protocol.
+pub fn scopes(scopes: &[Scope]) -> Vec<v1::Scope> {
+    let scope = |scope: &Scope| v1::Scope {
+        category: category(scope.category),
+        benefits: scope.benefits.iter().map(ToString::to_string).collect(),
+        period: Some(period(scope.period)),
+    };
+    scopes.iter().map(scope).collect()
+}
+
+/// A category for the protocol.
+pub fn category(category: Category) -> i32 {
+    crate::matter::category(category).into()
+}
+
+pub(crate) fn period(period: Period) -> v1::Period {
+    v1::Period { start_date: format_date(period.from()), end_date: format_date(period.to()) }
+}
+
+#[derive(Default)]
+struct Faults(Vec<Violation>);
+
+impl Faults {
+    fn add<T>(&mut self, field: &'static str, fault: impl Display) -> Option<T> {
+        self.0.push(Violation { field, fault: fault.to_string() });
+        None
+    }
+
+    fn field<T, E: Display>(
+        &mut self,
+        field: &'static str,
+        text: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        if text.is_empty() {
+            return self.add(field, "is required");
+        }
+        parse(text).map_or_else(|fault| self.add(field, fault), Some)
+    }
+
+    fn identifier<T: std::str::FromStr<Err: Display>>(&mut self, field: &'static str, text: &str) -> Option<T> {
+        self.field(field, text, str::parse)
+    }
+
+    fn categories(&mut self, numbers: &[i32]) -> Option<BTreeSet<Category>> {
+        let known: Option<BTreeSet<Category>> = numbers.iter().map(|n| crate::matter::category_from(*n)).collect();
+        known.or_else(|| self.add("categories", "must be one of the known categories"))
+    }
+
+    fn period(&mut self, period: &v1::Period) -> Option<Period> {
+        let date = |text: &str| parse_date(text).ok_or("must be a date such as 2026-11-22");
+        let from = self.field("period.start_date", &period.start_date, date);
+        let to = self.field("period.end_date", &period.end_date, date);
+        Period::new(from?, to?).or_else(|| self.add("period", "must not end before it starts"))
+    }
+}
