@@ -8,7 +8,7 @@ use crate::{
     id::{KeyId, LegalBasis, PartnerId, Purpose, QueryId, StreamId},
     keys::Digest,
     partition::Position,
-    question::Scope,
+    question::{Scope, Withheld},
     refusal::Reason,
     time::Timestamp,
 };
@@ -48,6 +48,8 @@ pub struct Asked {
     pub access: Access,
     /// What may be seen.
     pub scopes: Vec<Scope>,
+    /// What was asked for and may not be seen.
+    pub withheld: Vec<Withheld>,
 }
 
 /// Who asked about whom and why, without personal data: what an auditor counts by.

@@ -107,6 +107,8 @@ reasons! {
     CertificateExpired = "CERTIFICATE_EXPIRED", Unauthenticated, retry None;
     /// The client certificate has been revoked.
     CertificateRevoked = "CERTIFICATE_REVOKED", Unauthenticated, retry None;
+    /// The exchange's revocation list is out of date, so that nobody can say whether the client certificate was revoked.
+    RevocationUnknown = "REVOCATION_UNKNOWN", Unauthenticated, retry None;
     /// The client certificate could not be used.
     CertificateInvalid = "CERTIFICATE_INVALID", Unauthenticated, retry None;
     /// The TLS handshake failed or took too long.

@@ -28,16 +28,25 @@ pub fn answer_from(matters: Vec<v1::Matter>) -> Result<Vec<Matter>, AnswerFault>
 /// What is disclosed, without its receipt: the form that is recorded and whose digest the receipt carries.
 pub fn disclosure(query_id: &QueryId, matters: &[Matter], withheld: &[Withheld]) -> v1::QueryBenefitsResponse {
     let matters = matters.iter().map(crate::matter::matter).collect();
-    let withheld = withheld
-        .iter()
-        .map(|w| {
-            let reason = match w.why {
-                WithheldWhy::NotInContract => v1::withheld::Reason::NotInContract,
-                WithheldWhy::OtherBenefits => v1::withheld::Reason::OtherBenefits,
-                WithheldWhy::OutsideWindow => v1::withheld::Reason::OutsideWindow,
-            };
-            v1::Withheld { category: crate::question::category(w.category), reason: reason.into() }
-        })
-        .collect();
+    let withheld = withheld.iter().map(crate::answer::withheld).collect();
     v1::QueryBenefitsResponse { query_id: query_id.to_string(), matters, withheld, receipt: None }
+}
+
+pub(crate) fn withheld(withheld: &Withheld) -> v1::Withheld {
+    let reason = match withheld.why {
+        WithheldWhy::NotInContract => v1::withheld::Reason::NotInContract,
+        WithheldWhy::OtherBenefits => v1::withheld::Reason::OtherBenefits,
+        WithheldWhy::OutsideWindow => v1::withheld::Reason::OutsideWindow,
+    };
+    v1::Withheld { category: crate::question::category(withheld.category), reason: reason.into() }
+}
+
+pub(crate) fn withheld_from(category: i32, reason: i32) -> Option<Withheld> {
+    let why = match v1::withheld::Reason::try_from(reason).ok()? {
+        v1::withheld::Reason::Unspecified => return None,
+        v1::withheld::Reason::NotInContract => WithheldWhy::NotInContract,
+        v1::withheld::Reason::OtherBenefits => WithheldWhy::OtherBenefits,
+        v1::withheld::Reason::OutsideWindow => WithheldWhy::OutsideWindow,
+    };
+    Some(Withheld { category: crate::matter::category_from(category)?, why })
 }

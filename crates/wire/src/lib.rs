@@ -19,6 +19,7 @@ pub mod log_v1 {
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
 mod answer;
+mod asked;
 mod matter;
 mod question;
 mod receipt;
@@ -26,6 +27,7 @@ pub mod record;
 mod status;
 
 pub use answer::{AnswerFault, answer_from, disclosure};
+pub use asked::{AskedQuestion, QuestionFault};
 pub use matter::matter;
 pub use question::{asked_question, category, question, scopes};
 pub use receipt::{ReceiptFault, receipt, receipt_from, timestamp};

@@ -16,7 +16,8 @@ pub fn timestamp(moment: Timestamp) -> prost_types::Timestamp {
     prost_types::Timestamp { seconds: millis.div_euclid(1000), nanos }
 }
 
-fn timestamp_from(moment: prost_types::Timestamp) -> Timestamp {
+/// A moment from the protocol.
+pub(crate) fn timestamp_from(moment: prost_types::Timestamp) -> Timestamp {
     Timestamp::from_millis(moment.seconds.saturating_mul(1000).saturating_add(i64::from(moment.nanos / 1_000_000)))
 }
 

@@ -8,7 +8,7 @@ use airut_domain::{
     member,
     partition::{Partition, Topic},
     query::{self, QueryKey, WhyNot},
-    question::Scope,
+    question::{Scope, Withheld},
     record::{BodyRef, Header, Kind, Order, RULES, Refused, Runs},
     refusal::Reason,
     registry::PartnerApplied,
@@ -16,7 +16,10 @@ use airut_domain::{
 };
 use prost::Message;
 
-use crate::log_v1::{self as pb, record_header::Kind as PbKind};
+use crate::{
+    log_v1::{self as pb, record_header::Kind as PbKind},
+    v1,
+};
 
 /// Why a stored header can not be read. Whoever folds the log must stop, unhealthy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -113,6 +116,7 @@ fn query_event(event: &query::Event) -> PbKind {
             deadline_ms: asked.deadline.as_millis(),
             access: Some(access(&asked.access)),
             scopes: asked.scopes.iter().map(scope).collect(),
+            withheld: asked.withheld.iter().map(withheld).collect(),
         }),
         query::Event::Rerouted(rerouted) => PbKind::QueryRerouted(pb::QueryRerouted {
             asker,
@@ -172,6 +176,11 @@ fn scope(scope: &Scope) -> pb::Scope {
     }
 }
 
+fn withheld(withheld: &Withheld) -> pb::Withheld {
+    let v1::Withheld { category, reason } = crate::answer::withheld(withheld);
+    pb::Withheld { category, reason }
+}
+
 fn member_event(event: &member::Event) -> PbKind {
     match event {
         member::Event::Heartbeat(gateway) => PbKind::Heartbeat(pb::Heartbeat { gateway: gateway.to_string() }),
@@ -195,6 +204,7 @@ fn kind_from(kind: PbKind) -> Result<Kind, Unreadable> {
             deadline: Timestamp::from_millis(asked.deadline_ms),
             access: access_from(asked.access)?,
             scopes: asked.scopes.into_iter().map(scope_from).collect::<Result<_, _>>()?,
+            withheld: asked.withheld.iter().map(withheld_from).collect::<Result<_, _>>()?,
         })),
         PbKind::QueryRerouted(rerouted) => Kind::Query(query::Event::Rerouted(query::Rerouted {
             key: key(&rerouted.asker, &rerouted.query_id)?,
@@ -297,6 +307,11 @@ fn scope_from(scope: pb::Scope) -> Result<Scope, Unreadable> {
     })
 }
 
+fn withheld_from(withheld: &pb::Withheld) -> Result<Withheld, Unreadable> {
+    let read = crate::answer::withheld_from(withheld.category, withheld.reason);
+    read.ok_or(Unreadable::Field("withheld"))
+}
+
 fn key(asker: &str, query_id: &str) -> Result<QueryKey, Unreadable> {
     Ok(QueryKey { asker: parse(asker, "asker")?, query_id: parse(query_id, "query_id")? })
 }
@@ -362,6 +377,7 @@ mod tests {
                 deadline: Timestamp::from_millis(1),
                 access,
                 scopes: vec![],
+                withheld: vec![],
             };
             let good = header(Kind::Query(query::Event::Asked(asked)));
             let mut bytes = encode(&good);

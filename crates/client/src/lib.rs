@@ -1,0 +1,30 @@
+//! The partner's library: everything a partner needs to use the exchange over its public API.
+//!
+//! A [`Client`] asks ([`Client::query`]), answers ([`Client::serve`]) and looks things up in the ledger, over one mutually
+//! authenticated TLS 1.3 connection that it re-makes by itself. [`verify_receipt`] and [`verify_inclusion`] check what the
+//! exchange promised without asking it.
+//!
+//! Trying again is safe only with the same id, so this crate never makes an id up, and it never tries again what can not help.
+//! It must never put a request's content into an error or a log.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod settings;
+
+mod connect;
+mod error;
+mod retry;
+
+mod query;
+mod serve;
+
+mod ledger;
+mod receipt;
+
+pub use airut_wire::AskedQuestion as Question;
+pub use connect::{Client, ConnectError};
+pub use error::{CallError, Refused};
+pub use ledger::{Checkpoint, CheckpointFault, InclusionError, verify_inclusion};
+pub use receipt::{ReceiptError, ReceiptKeys, ReceiptKeysError, verify_receipt};
+pub use serve::Unable;
+pub use settings::{Settings, Timeouts};

@@ -1,0 +1,6 @@
+//! The client against an exchange played by a tonic server: in memory with paused time, and over TLS on the loopback.
+
+mod exchange;
+mod query;
+mod serve;
+mod tls;

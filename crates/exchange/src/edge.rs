@@ -1,0 +1,173 @@
+//! The gRPC edge: who calls, until when, and in which trace. It decides nothing else.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use airut_domain::{
+    query,
+    refusal::{Reason, Refusal},
+    registry::{Registry, Unidentified, VerifiedPartner},
+    time::Timestamp,
+};
+use airut_wire::v1::{self, query_service_server::{QueryService, QueryServiceServer}};
+use futures::{Stream, StreamExt};
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::verb::query_benefits::METHOD;
+use crate::{Answering, Asking, Gateway, Stranger};
+
+/// A caller that names no deadline waits this long.
+const USUAL_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A message is refused beyond this size: a responder's answer must fit into a record.
+const LARGEST_MESSAGE: usize = 3 * 1024 * 1024;
+
+/// Messages of a stream that wait to be taken or sent.
+const STREAM_QUEUE: usize = 64;
+
+/// Finds the caller of a request, by its certificate and the registry as it is now, and the stranger when there is none.
+pub type CallerOf =
+    Arc<dyn Fn(&http::Extensions, &Registry) -> Result<VerifiedPartner, (Unidentified, Stranger)> + Send + Sync>;
+
+/// The service, to be mounted on a server.
+pub fn query_service(gateway: Gateway, caller_of: CallerOf) -> QueryServiceServer<impl QueryService> {
+    QueryServiceServer::new(Edge { gateway, caller_of })
+        .max_decoding_message_size(LARGEST_MESSAGE)
+        .max_encoding_message_size(LARGEST_MESSAGE)
+}
+
+struct Edge {
+    gateway: Gateway,
+    caller_of: CallerOf,
+}
+
+#[tonic::async_trait]
+impl QueryService for Edge {
+    async fn query_benefits(
+        &self,
+        request: Request<v1::QueryBenefitsRequest>,
+    ) -> Result<Response<v1::QueryBenefitsResponse>, Status> {
+        let began = std::time::Instant::now();
+        let request_id = self.request_id();
+        let answer = self.answer(request).await;
+        metrics::histogram!("airut_query_seconds").record(began.elapsed().as_secs_f64());
+        answer.map(Response::new).map_err(|refusal| self.status(&refusal, &request_id))
+    }
+
+    type ServeStream = Pin<Box<dyn Stream<Item = Result<v1::ServeResponse, Status>> + Send>>;
+
+    async fn serve(
+        &self,
+        request: Request<Streaming<v1::ServeRequest>>,
+    ) -> Result<Response<Self::ServeStream>, Status> {
+        let request_id = self.request_id();
+        let responder = self.caller(&request).await.map_err(|refusal| self.status(&refusal, &request_id))?;
+        let (said, from) = mpsc::channel(STREAM_QUEUE);
+        let (to, told) = mpsc::channel(STREAM_QUEUE);
+        let mut messages = request.into_inner();
+        self.gateway.spawn(async move {
+            // A broken message ends the stream as leaving does.
+            while let Some(Ok(message)) = messages.next().await {
+                if said.send(message).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let gateway = self.gateway.clone();
+        let serving = async move { gateway.serve(Answering { responder, from, to }).await };
+        self.gateway.spawn(serving);
+        let told = ReceiverStream::new(told)
+            .map(move |told| told.map_err(|refusal| airut_wire::status(&refusal, &request_id)));
+        Ok(Response::new(Box::pin(told)))
+    }
+}
+
+impl Edge {
+    async fn answer(&self, request: Request<v1::QueryBenefitsRequest>) -> Result<v1::QueryBenefitsResponse, Refusal> {
+        let caller = self.caller(&request).await?;
+        // Bounds what is under way; when the gateway stops, no more permits are given.
+        let permit = match Arc::clone(&self.gateway.in_flight).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(tokio::sync::TryAcquireError::Closed) => return Err(Refusal::new(Reason::NotServing)),
+            Err(tokio::sync::TryAcquireError::NoPermits) => {
+                return Err(self.gateway.refuse(caller.id(), METHOD, Refusal::new(Reason::TooManyInFlight)).await);
+            }
+        };
+        let deadline = deadline(request.metadata(), self.gateway.world.now());
+        let span = tracing::info_span!("airut.v1.QueryService/QueryBenefits", rpc.system = "grpc",
+            rpc.service = "airut.v1.QueryService", rpc.method = "QueryBenefits");
+        let caller_trace = request.metadata().get("traceparent").and_then(|value| value.to_str().ok()).unwrap_or("");
+        airut_telemetry::continue_from(&span, caller_trace);
+        let traceparent = airut_telemetry::traceparent(&span).unwrap_or_else(|| caller_trace.to_owned());
+        let request = request.into_inner();
+        let (reply, answer) = oneshot::channel();
+        let gateway = self.gateway.clone();
+        // A task of its own: tonic drops this handler when the caller leaves.
+        let verb = async move {
+            gateway.query_benefits(Asking { caller, request, deadline, traceparent }, reply).await;
+            drop(permit);
+        };
+        self.gateway.spawn(tracing::Instrument::instrument(verb, span));
+        answer.await.unwrap_or_else(|_| Err(Refusal::new(Reason::NotServing)))
+    }
+
+    async fn caller<T>(&self, request: &Request<T>) -> Result<VerifiedPartner, Refusal> {
+        match (self.caller_of)(request.extensions(), &self.gateway.folds.registry()) {
+            Ok(caller) => Ok(caller),
+            Err((unidentified, stranger)) => {
+                self.gateway.refuse_unidentified(&unidentified, &stranger).await;
+                Err(unidentified.refusal)
+            }
+        }
+    }
+
+    fn request_id(&self) -> String {
+        let id: [u8; 8] = self.gateway.world.random();
+        format!("{:016x}", u64::from_be_bytes(id))
+    }
+
+    fn status(&self, refusal: &Refusal, request_id: &str) -> Status {
+        tracing::info!(request_id, reason = refusal.reason.code(), "refused");
+        airut_wire::status(refusal, request_id)
+    }
+}
+
+/// When the caller stops waiting: its own deadline (`grpc-timeout`), cut to what a query may take.
+fn deadline(metadata: &tonic::metadata::MetadataMap, now: Timestamp) -> Timestamp {
+    let timeout = metadata.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(timeout);
+    now + timeout.unwrap_or(USUAL_DEADLINE).min(query::LONGEST)
+}
+
+/// Reads `grpc-timeout`: at most eight digits and a unit (gRPC over HTTP/2, "Timeout").
+fn timeout(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let value: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(value * 3600)),
+        "M" => Some(Duration::from_secs(value * 60)),
+        "S" => Some(Duration::from_secs(value)),
+        "m" => Some(Duration::from_millis(value)),
+        "u" => Some(Duration::from_micros(value)),
+        "n" => Some(Duration::from_nanos(value)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_are_read_as_grpc_writes_them() {
+        assert_eq!(timeout("500m"), Some(Duration::from_millis(500)));
+        assert_eq!(timeout("3S"), Some(Duration::from_secs(3)));
+        assert_eq!(timeout("S"), None);
+        assert_eq!(timeout("123456789S"), None);
+        assert_eq!(timeout("5x"), None);
+        assert_eq!(timeout(""), None);
+    }
+}

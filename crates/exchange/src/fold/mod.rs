@@ -1,0 +1,507 @@
+//! The folds of a gateway: what every record so far means, and who waits for what it means.
+//!
+//! One task takes each record from the log's tail, once and in partition order, applies it and tells whoever waits: the verb
+//! that appended it, the verbs that wait for its query to end, the stream that it puts a question to. Only this module makes
+//! an [`Accepted`]; what discloses, pushes or gives a receipt demands one, so the wrong order does not compile.
+//!
+//! It must never skip a record, and never act on one that `apply` did not accept.
+
+mod state;
+mod store;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use airut_domain::{
+    id::{Incarnation, PartnerId, StreamId},
+    keys::Digest,
+    member::StreamOpened,
+    partition::{Partition, Position},
+    query::{self, Answered, Event, Phase, Query, QueryKey, WhyNot},
+    question::{Scope, Withheld},
+    record::{Header, Kind, Stored},
+    registry::Registry,
+    time::Timestamp,
+};
+use airut_log::{Positions, Recorded, Tail, TailError};
+use arc_swap::ArcSwap;
+use state::State;
+pub(crate) use state::Void;
+pub use state::FoldError;
+pub(crate) use store::Store;
+pub use store::StoreError;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+/// How often the fold's file is written.
+const FLUSH_EVERY: Duration = Duration::from_millis(200);
+
+/// As many records are taken in before others may run.
+const AT_ONCE: usize = 64;
+
+/// How long to wait for the fold's word on an own record. It comes within milliseconds unless the log stalls.
+const DECIDED_WITHIN: Duration = Duration::from_secs(30);
+
+/// Verdicts on own records that nobody has asked for yet. They are asked for at once, unless the append's outcome was unknown.
+const KEPT_VERDICTS: usize = 16_384;
+
+/// The registry is current if its end was known to be read this recently.
+pub const REGISTRY_CURRENT: Duration = Duration::from_secs(10);
+
+/// Proof that the fold accepted a record.
+#[derive(Clone, Debug)]
+pub(crate) struct Accepted<T> {
+    command: T,
+    position: Position,
+    stamp: Timestamp,
+}
+
+impl<T> Accepted<T> {
+    pub(crate) fn command(&self) -> &T {
+        &self.command
+    }
+
+    pub(crate) fn position(&self) -> Position {
+        self.position
+    }
+
+    pub(crate) fn stamp(&self) -> Timestamp {
+        self.stamp
+    }
+}
+
+/// Why a record of one's own is not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unaccepted {
+    /// The fold says that it does not count.
+    Void(Void),
+    /// The fold has not come to it in time.
+    Undecided,
+}
+
+/// An accepted answer with the record that holds it.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) accepted: Accepted<Answered>,
+    pub(crate) header: Arc<Header>,
+    pub(crate) stored: Arc<Stored>,
+}
+
+/// How a query ended.
+#[derive(Clone, Debug)]
+pub(crate) enum End {
+    Answered(Box<Answer>),
+    Unanswered(WhyNot),
+}
+
+/// A question for a stream of this gateway.
+#[derive(Debug)]
+pub(crate) struct Push {
+    pub(crate) key: QueryKey,
+    pub(crate) asked: Position,
+    /// The record that asked, if it has just been read; else it is to be read from the log.
+    pub(crate) fresh: Option<Arc<Stored>>,
+}
+
+/// What a record that asked says, for the gateway that puts the question to the responder.
+#[derive(Debug)]
+pub(crate) struct Narrowed {
+    pub(crate) scopes: Vec<Scope>,
+    pub(crate) withheld: Vec<Withheld>,
+    pub(crate) deadline: Timestamp,
+}
+
+/// The folds of one gateway.
+#[derive(Debug)]
+pub struct Folds {
+    own: Incarnation,
+    shared: Mutex<Shared>,
+    registry: Arc<ArcSwap<Registry>>,
+    /// When the registry was last known to be read to its end, in milliseconds since 1970.
+    registry_read: AtomicI64,
+    progress: watch::Sender<u64>,
+    members: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: State,
+    /// Who waits for the verdict on an own record.
+    waiting: BTreeMap<Position, oneshot::Sender<Result<(), Void>>>,
+    /// Verdicts on own records that nobody has asked for yet, and the order they came in.
+    decided: BTreeMap<Position, Result<(), Void>>,
+    decided_order: VecDeque<Position>,
+    ending: BTreeMap<QueryKey, Vec<oneshot::Sender<End>>>,
+    streams: BTreeMap<StreamId, mpsc::Sender<Push>>,
+}
+
+impl Folds {
+    /// Folds that take up where their store left off.
+    pub(crate) fn open(own: Incarnation, store: Store) -> Result<Self, StoreError> {
+        let state = State::open(store)?;
+        let registry = Arc::new(ArcSwap::from(Arc::clone(&state.registry)));
+        let shared = Shared {
+            state,
+            waiting: BTreeMap::new(),
+            decided: BTreeMap::new(),
+            decided_order: VecDeque::new(),
+            ending: BTreeMap::new(),
+            streams: BTreeMap::new(),
+        };
+        Ok(Self {
+            own,
+            shared: Mutex::new(shared),
+            registry,
+            registry_read: AtomicI64::new(i64::MIN),
+            progress: watch::Sender::new(0),
+            members: watch::Sender::new(0),
+        })
+    }
+
+    /// Where the fold stands: the next offset of each partition.
+    pub fn positions(&self) -> Positions {
+        self.lock().state.cursor.positions.clone()
+    }
+
+    /// Takes in the log from its tail until told to stop, then writes the fold's file.
+    ///
+    /// # Errors
+    /// [`FoldError`]: the process must stop rather than go on without a record.
+    pub(crate) async fn run(&self, mut tail: Tail, stop: CancellationToken) -> Result<(), FoldError> {
+        let mut flush = tokio::time::interval(FLUSH_EVERY);
+        flush.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                _ = flush.tick() => self.lock().flush()?,
+                batch = tail.next() => match batch {
+                    Ok(batch) => self.take_batch(&batch).await?,
+                    Err(cause @ TailError::Unavailable(_)) => {
+                        tracing::warn!(%cause, "the log can not be read; trying again");
+                        tokio::time::sleep(FLUSH_EVERY).await;
+                    }
+                    Err(cause) => return Err(FoldError::Tail(cause)),
+                }
+            }
+            if self.lock().state.store().must_settle() {
+                self.settle().await?;
+            }
+        }
+        self.settle().await?;
+        self.lock().flush()?;
+        self.settle().await
+    }
+
+    /// Waits until the fold has read up to these offsets.
+    pub(crate) async fn reached(&self, ends: &Positions) {
+        let mut progress = self.progress.subscribe();
+        let reached = |shared: &Shared| {
+            let at = &shared.state.cursor.positions;
+            ends.iter().all(|(partition, end)| *end == 0 || at.get(partition).is_some_and(|at| at >= end))
+        };
+        while !reached(&self.lock()) {
+            if progress.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The fold's word on an own record.
+    ///
+    /// Dropping the future forgets the question, not the record.
+    pub(crate) async fn decide<T>(&self, recorded: Recorded<T>) -> Result<Accepted<T>, Unaccepted> {
+        let position = recorded.position();
+        let known = self.lock().verdict_or_wait(position);
+        let verdict = match known {
+            Ok(verdict) => verdict,
+            Err(waiting) => match tokio::time::timeout(DECIDED_WITHIN, waiting).await {
+                Ok(Ok(verdict)) => verdict,
+                Ok(Err(_)) | Err(_) => return Err(Unaccepted::Undecided),
+            },
+        };
+        verdict.map_err(Unaccepted::Void)?;
+        let stamp = recorded.stamp();
+        Ok(Accepted { command: recorded.into_command(), position, stamp })
+    }
+
+    /// The query as it stands.
+    pub(crate) fn peek(&self, key: &QueryKey, now: Timestamp) -> Option<Query> {
+        self.lock().state.query(key, now).ok().flatten()
+    }
+
+    /// The query as it stands, and word of its end when it is open or not asked yet.
+    pub(crate) fn query(&self, key: &QueryKey, now: Timestamp) -> Result<(Option<Query>, oneshot::Receiver<End>), StoreError> {
+        let mut shared = self.lock();
+        let query = shared.state.query(key, now)?;
+        let (tell, told) = oneshot::channel();
+        let ended = query.as_ref().is_some_and(|query| matches!(query.phase, Phase::Answered { .. }));
+        if !ended {
+            let waiting = shared.ending.entry(key.clone()).or_default();
+            waiting.retain(|other| !other.is_closed());
+            waiting.push(tell);
+        }
+        Ok((query, told))
+    }
+
+    /// Forgets those who waited for the query's end and have gone.
+    pub(crate) fn unwatch(&self, key: &QueryKey) {
+        let mut shared = self.lock();
+        if let Some(waiting) = shared.ending.get_mut(key) {
+            waiting.retain(|other| !other.is_closed());
+            if waiting.is_empty() {
+                shared.ending.remove(key);
+            }
+        }
+    }
+
+    /// The record at the place where the fold knows the query's answer to be, as an accepted answer.
+    pub(crate) fn answer_at(&self, answer: Position, stored: Arc<Stored>) -> Result<Answer, FoldError> {
+        let unreadable = |cause| FoldError::Unreadable { position: answer.to_string(), cause };
+        let header = airut_wire::record::decode(&stored.header).map_err(unreadable)?;
+        match (&header.kind, stored.position == answer) {
+            (Kind::Query(Event::Answered(answered)), true) => Ok(accepted_answer(answered, &header, &stored)),
+            _ => Err(FoldError::Misplaced(answer.to_string())),
+        }
+    }
+
+    /// The registry.
+    pub fn registry(&self) -> Arc<Registry> {
+        self.registry.load_full()
+    }
+
+    /// The registry, for whoever follows it.
+    pub fn registry_handle(&self) -> Arc<ArcSwap<Registry>> {
+        Arc::clone(&self.registry)
+    }
+
+    /// Whether the registry was read to its end within the last [`REGISTRY_CURRENT`].
+    pub(crate) fn registry_is_current(&self, now: Timestamp) -> bool {
+        let read = Timestamp::from_millis(self.registry_read.load(Ordering::Acquire));
+        now.since(read) <= REGISTRY_CURRENT
+    }
+
+    /// The registry's end, as it was at `asked`, has been read.
+    pub(crate) fn registry_was_read(&self, asked: Timestamp) {
+        self.registry_read.fetch_max(asked.as_millis(), Ordering::AcqRel);
+    }
+
+    /// A tick for every change of the gateways' streams.
+    pub(crate) fn members(&self) -> watch::Receiver<u64> {
+        self.members.subscribe()
+    }
+
+    /// The open streams of a responder.
+    pub(crate) fn streams_of(&self, responder: &PartnerId) -> Vec<StreamOpened> {
+        self.lock().state.small.members.streams_of(responder).cloned().collect()
+    }
+
+    /// Whether a responder has a stream open, here or at another gateway.
+    pub fn has_responder(&self, responder: &PartnerId) -> bool {
+        self.lock().state.small.members.streams_of(responder).next().is_some()
+    }
+
+    /// The stream that an open query was put to, if it is still open.
+    pub(crate) fn stream_is_open(&self, stream: &StreamId) -> bool {
+        self.lock().state.small.members.is_open(stream)
+    }
+
+    /// Questions put to the stream go to the sender from now on.
+    pub(crate) fn attach(&self, stream: StreamId, questions: mpsc::Sender<Push>) {
+        self.lock().streams.insert(stream, questions);
+    }
+
+    /// The stream has ended.
+    pub(crate) fn detach(&self, stream: &StreamId) {
+        self.lock().streams.remove(stream);
+    }
+
+    /// Open queries whose deadline has passed by `now`.
+    pub(crate) fn overdue(&self, now: Timestamp, limit: usize) -> Vec<(QueryKey, Timestamp)> {
+        self.lock().state.overdue(now, limit)
+    }
+
+    /// The ledger's newest checkpoint; empty when there is none yet.
+    pub fn checkpoint(&self) -> String {
+        self.lock().state.small.checkpoint.clone()
+    }
+
+    /// How far the ledger had ordered each partition when it signed its newest checkpoint.
+    pub(crate) fn sealed(&self) -> BTreeMap<Partition, u64> {
+        self.lock().state.small.sealed.clone()
+    }
+
+    /// A digest of all that the fold knows.
+    ///
+    /// # Errors
+    /// When the fold's file can not be read.
+    pub fn digest(&self) -> Result<Digest, StoreError> {
+        self.lock().state.digest()
+    }
+
+    /// How many queries are open.
+    pub fn open_queries(&self) -> usize {
+        self.lock().state.open_queries()
+    }
+
+    /// The earliest offset that an open or remembered query of the partition still needs.
+    pub(crate) fn earliest_needed(&self, partition: Partition) -> Result<Option<u64>, StoreError> {
+        self.lock().state.earliest_needed(partition)
+    }
+
+    /// The partition's time.
+    pub(crate) fn time(&self, partition: Partition) -> Timestamp {
+        self.lock().state.cursor.times.get(&partition).copied().unwrap_or_default()
+    }
+
+    async fn take_batch(&self, batch: &[Arc<Stored>]) -> Result<(), FoldError> {
+        for some in batch.chunks(AT_ONCE) {
+            self.take(some)?;
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    fn take(&self, records: &[Arc<Stored>]) -> Result<(), FoldError> {
+        let mut shared = self.lock();
+        let (mut members, mut registry) = (false, false);
+        for stored in records {
+            let kind = shared.take(&self.own, stored)?;
+            members |= matches!(kind, Taken::Member);
+            registry |= matches!(kind, Taken::Partner);
+        }
+        if registry {
+            self.registry.store(Arc::clone(&shared.state.registry));
+        }
+        drop(shared);
+        self.progress.send_modify(|count| *count += 1);
+        if members || registry {
+            self.members.send_modify(|count| *count += 1);
+        }
+        Ok(())
+    }
+
+    async fn settle(&self) -> Result<(), FoldError> {
+        let writing = self.lock().state.store().take_writing();
+        if let Some(writing) = writing {
+            let writer = writing.await.map_err(|_| StoreError::Writer)??;
+            self.lock().state.store().settled(writer)?;
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        // A panic while it was held has already stopped the fold's task, and with it the process.
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+enum Taken {
+    Member,
+    Partner,
+    Other,
+}
+
+impl Shared {
+    fn take(&mut self, own: &Incarnation, stored: &Arc<Stored>) -> Result<Taken, FoldError> {
+        let applied = self.state.apply(stored)?;
+        if applied.header.author == *own {
+            self.tell_verdict(stored.position, applied.verdict);
+        }
+        let accepted = applied.verdict.is_ok();
+        Ok(match &applied.header.kind {
+            Kind::Query(event) if accepted => {
+                self.tell_query(event, &applied.header, applied.phase, stored);
+                Taken::Other
+            }
+            Kind::Member(_) => Taken::Member,
+            Kind::Partner(_) => Taken::Partner,
+            Kind::Query(_) | Kind::Refusal(_) | Kind::Order(_) => Taken::Other,
+        })
+    }
+
+    fn tell_verdict(&mut self, position: Position, verdict: Result<(), Void>) {
+        match self.waiting.remove(&position) {
+            // Whoever has stopped waiting does not need to know.
+            Some(waiting) => drop(waiting.send(verdict)),
+            None => {
+                self.decided.insert(position, verdict);
+                self.decided_order.push_back(position);
+                if self.decided_order.len() > KEPT_VERDICTS {
+                    let oldest = self.decided_order.pop_front();
+                    oldest.map(|oldest| self.decided.remove(&oldest));
+                }
+            }
+        }
+    }
+
+    fn verdict_or_wait(&mut self, position: Position) -> Result<Result<(), Void>, oneshot::Receiver<Result<(), Void>>> {
+        if let Some(verdict) = self.decided.remove(&position) {
+            return Ok(verdict);
+        }
+        let (tell, told) = oneshot::channel();
+        self.waiting.insert(position, tell);
+        Err(told)
+    }
+
+    fn tell_query(&mut self, event: &Event, header: &Header, phase: Option<Phase>, stored: &Arc<Stored>) {
+        let key = event.key();
+        match (event, phase) {
+            (Event::Asked(asked), _) => self.push(&asked.stream, key, stored.position, Some(Arc::clone(stored))),
+            (Event::Rerouted(rerouted), _) => {
+                // The query is in the state: it has just been applied.
+                if let Ok(Some(query)) = self.state.query(key, stored.stamp) {
+                    self.push(&rerouted.to, key, query.asked, None);
+                }
+            }
+            (Event::Answered(answered), _) => {
+                let answer = accepted_answer(answered, header, stored);
+                self.tell_end(key, &End::Answered(Box::new(answer)));
+            }
+            (Event::NotDisclosed(not), Some(_)) => self.tell_end(key, &End::Unanswered(not.why)),
+            (Event::NotDisclosed(_), None) | (Event::Repeated(_), _) => {}
+        }
+    }
+
+    fn tell_end(&mut self, key: &QueryKey, end: &End) {
+        for waiting in self.ending.remove(key).unwrap_or_default() {
+            drop(waiting.send(end.clone()));
+        }
+    }
+
+    fn push(&mut self, stream: &StreamId, key: &QueryKey, asked: Position, fresh: Option<Arc<Stored>>) {
+        if let Some(questions) = self.streams.get(stream) {
+            // A stream that is full or gone leaves the question to its deadline, or to another stream.
+            if questions.try_send(Push { key: key.clone(), asked, fresh }).is_err() {
+                metrics::counter!("airut_questions_dropped_total").increment(1);
+            }
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), StoreError> {
+        let State { cursor, small, .. } = &self.state;
+        let (cursor, small) = (cursor.clone(), small.clone());
+        self.state.store().flush(&cursor, &small)
+    }
+}
+
+/// What a record that asked says.
+pub(crate) fn narrowed(header: Header) -> Option<Narrowed> {
+    match header.kind {
+        Kind::Query(Event::Asked(query::Asked { scopes, withheld, deadline, .. })) => {
+            Some(Narrowed { scopes, withheld, deadline })
+        }
+        Kind::Query(_) | Kind::Refusal(_) | Kind::Partner(_) | Kind::Member(_) | Kind::Order(_) => None,
+    }
+}
+
+fn accepted_answer(answered: &Answered, header: &Header, stored: &Arc<Stored>) -> Answer {
+    let accepted = Accepted { command: answered.clone(), position: stored.position, stamp: stored.stamp };
+    Answer { accepted, header: Arc::new(header.clone()), stored: Arc::clone(stored) }
+}

@@ -1,0 +1,244 @@
+//! What the records so far mean: one `apply` per record, pure but for reading a query's row.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use airut_domain::{
+    keys::Digest,
+    member::Members,
+    partition::{Partition, Topic},
+    query::{self, At, Phase, Query, QueryKey},
+    record::{Header, Kind, Order, Stored},
+    registry::{self, Entry, Registry},
+    time::Timestamp,
+};
+use airut_log::{Positions, TailError};
+use airut_wire::record::{Unreadable, decode};
+use serde::{Deserialize, Serialize};
+
+use super::store::{Store, StoreError};
+
+/// Why a record does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Void {
+    /// A query's record.
+    Query(query::Void),
+    /// A partner's definition made from an older version.
+    Superseded,
+}
+
+/// What the fold says of a record.
+pub(crate) type Verdict = Result<(), Void>;
+
+/// Why the fold can not go on. The process must stop, unhealthy.
+#[derive(Debug, thiserror::Error)]
+pub enum FoldError {
+    /// A record that this build can not read.
+    #[error("record {position} is {cause}")]
+    Unreadable {
+        /// Where.
+        position: String,
+        /// Why.
+        cause: Unreadable,
+    },
+    /// A record of a kind that does not belong to its topic.
+    #[error("record {0} does not belong to its topic")]
+    Misplaced(String),
+    /// The offsets of a partition have a gap.
+    #[error("record {position} follows offset {expected}: records are missing in between")]
+    Gap {
+        /// The record found.
+        position: String,
+        /// The offset expected.
+        expected: u64,
+    },
+    /// The fold's own file.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The log can not be read.
+    #[error("the log can not be read: {0}")]
+    Tail(TailError),
+    /// The fold stopped before it had read the log.
+    #[error("the fold stopped before it had read the log")]
+    Stopped,
+}
+
+/// The state of every partition that a gateway folds.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) cursor: Cursor,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) small: Small,
+    open: BTreeMap<QueryKey, Timestamp>,
+    store: Store,
+}
+
+/// How far the fold has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Cursor {
+    /// The next offset to read, by partition.
+    pub(crate) positions: Positions,
+    /// The partition's time: its greatest stamp.
+    pub(crate) times: BTreeMap<Partition, Timestamp>,
+}
+
+/// State that is small enough to be kept and written as a whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Small {
+    pub(crate) partners: BTreeMap<airut_domain::id::PartnerId, Entry>,
+    pub(crate) members: Members,
+    /// How far the ledger has ordered each partition.
+    ordered: BTreeMap<Partition, u64>,
+    /// How far the ledger had ordered each partition when it signed its newest checkpoint.
+    pub(crate) sealed: BTreeMap<Partition, u64>,
+    /// The ledger's newest checkpoint, a signed note.
+    pub(crate) checkpoint: String,
+}
+
+/// A record with its verdict.
+pub(crate) struct Applied {
+    pub(crate) header: Header,
+    pub(crate) verdict: Verdict,
+    /// The query's phase, when the record changed it.
+    pub(crate) phase: Option<Phase>,
+}
+
+impl State {
+    /// Takes up where the store left off.
+    pub(crate) fn open(store: Store) -> Result<Self, StoreError> {
+        let (cursor, small): (Cursor, Small) = store.load()?;
+        let open = store.open_queries()?;
+        let mut registry = Registry::default();
+        small.partners.values().cloned().for_each(|entry| registry.insert(entry));
+        Ok(Self { cursor, registry: Arc::new(registry), small, open, store })
+    }
+
+    /// Takes in the next record of its partition.
+    pub(crate) fn apply(&mut self, stored: &Stored) -> Result<Applied, FoldError> {
+        let position = stored.position;
+        let expected = self.cursor.positions.get(&position.partition).copied();
+        if let Some(expected) = expected.filter(|expected| *expected != position.offset) {
+            return Err(FoldError::Gap { position: position.to_string(), expected });
+        }
+        let unreadable = |cause| FoldError::Unreadable { position: position.to_string(), cause };
+        let header = decode(&stored.header).map_err(unreadable)?;
+        let time = self.cursor.times.entry(position.partition).or_default();
+        *time = (*time).max(stored.stamp);
+        let at = At { position, time: *time };
+
+        let (verdict, phase) = match (position.partition.topic, &header.kind) {
+            (Topic::Queries, Kind::Query(event)) => self.apply_query(at, event)?,
+            (Topic::Partners, Kind::Partner(applied)) => (self.apply_partner(applied), None),
+            (Topic::Members, Kind::Member(event)) => {
+                self.small.members.apply(at.time, event);
+                (Ok(()), None)
+            }
+            (Topic::Order, Kind::Order(order)) => {
+                self.apply_order(order);
+                (Ok(()), None)
+            }
+            (Topic::Refusals, Kind::Refusal(_)) => (Ok(()), None),
+            (
+                Topic::Queries | Topic::Partners | Topic::Members | Topic::Order | Topic::Refusals,
+                Kind::Query(_) | Kind::Partner(_) | Kind::Member(_) | Kind::Order(_) | Kind::Refusal(_),
+            ) => return Err(FoldError::Misplaced(position.to_string())),
+        };
+        self.cursor.positions.insert(position.partition, position.offset + 1);
+        Ok(Applied { header, verdict, phase })
+    }
+
+    /// The query as it stands; `None` when there is none, or it is time to forget it.
+    pub(crate) fn query(&self, key: &QueryKey, time: Timestamp) -> Result<Option<Query>, StoreError> {
+        let query = self.store.query(key)?;
+        Ok(query.filter(|query| query.forget_at().is_none_or(|at| time < at)))
+    }
+
+    /// Open queries whose deadline has passed by `now`, at most `limit`.
+    pub(crate) fn overdue(&self, now: Timestamp, limit: usize) -> Vec<(QueryKey, Timestamp)> {
+        let due = self.open.iter().filter(|(_, deadline)| **deadline <= now);
+        due.take(limit).map(|(key, deadline)| (key.clone(), *deadline)).collect()
+    }
+
+    /// How many queries are open.
+    pub(crate) fn open_queries(&self) -> usize {
+        self.open.len()
+    }
+
+    /// The earliest record of the partition that an open or remembered query still needs.
+    pub(crate) fn earliest_needed(&self, partition: Partition) -> Result<Option<u64>, StoreError> {
+        let time = self.cursor.times.get(&partition).copied().unwrap_or_default();
+        let mut earliest = None;
+        self.store.for_each(|lies_in, _, query| {
+            if lies_in == partition && query.forget_at().is_none_or(|at| time < at) {
+                let asked = query.asked.offset;
+                earliest = Some(earliest.map_or(asked, |earliest: u64| earliest.min(asked)));
+            }
+        })?;
+        Ok(earliest)
+    }
+
+    /// A digest of all that the fold knows: the same records give the same digest, in every process and after every rebuild.
+    pub(crate) fn digest(&self) -> Result<Digest, StoreError> {
+        let times = &self.cursor.times;
+        let mut parts = vec![encode(&self.cursor), encode(&self.small)];
+        self.store.for_each(|partition, key, query| {
+            let time = times.get(&partition).copied().unwrap_or_default();
+            if query.forget_at().is_none_or(|at| time < at) {
+                parts.push(encode(&(partition, key, query)));
+            }
+        })?;
+        let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+        Ok(Digest::of_parts(&parts))
+    }
+
+    /// The store, for flushing.
+    pub(crate) fn store(&mut self) -> &mut Store {
+        &mut self.store
+    }
+
+    fn apply_query(&mut self, at: At, event: &query::Event) -> Result<(Verdict, Option<Phase>), StoreError> {
+        let key = event.key();
+        let prior = self.query(key, at.time)?;
+        let (verdict, next) = query::apply(prior.as_ref(), at, event);
+        let phase = next.as_ref().map(|query| query.phase.clone());
+        if let Some(query) = next {
+            match &query.phase {
+                Phase::Open { deadline, .. } => self.open.insert(key.clone(), *deadline),
+                Phase::Answered { .. } | Phase::Unanswered { .. } => self.open.remove(key),
+            };
+            self.store.put(at.position.partition, key.clone(), query);
+        }
+        let verdict = match verdict {
+            query::Verdict::Accepted => Ok(()),
+            query::Verdict::Void(void) => Err(Void::Query(void)),
+        };
+        Ok((verdict, phase))
+    }
+
+    fn apply_partner(&mut self, applied: &registry::PartnerApplied) -> Verdict {
+        let prior = self.small.partners.get(&applied.partner.id);
+        let (verdict, next) = registry::apply(prior, applied);
+        if let Some(entry) = next {
+            Arc::make_mut(&mut self.registry).insert(entry.clone());
+            self.small.partners.insert(entry.partner.id.clone(), entry);
+        }
+        match verdict {
+            registry::Verdict::Accepted => Ok(()),
+            registry::Verdict::Superseded => Err(Void::Superseded),
+        }
+    }
+
+    fn apply_order(&mut self, order: &Order) {
+        match order {
+            Order::Run(runs) => self.small.ordered.extend(runs.runs.iter().copied()),
+            Order::Checkpoint(note) => {
+                self.small.sealed = self.small.ordered.clone();
+                self.small.checkpoint.clone_from(note);
+            }
+        }
+    }
+}
+
+/// The bytes of a piece of state: a stable encoding, the same for the same value.
+pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    postcard::to_stdvec(value).expect("state is plain data")
+}

@@ -1,0 +1,327 @@
+//! Where the fold's state lies: in memory, or in a SQLite file with its positions in the same transaction.
+//!
+//! The file is written behind, in batches: what came and went within a batch is written once. It is only a shortcut to the
+//! log, so it is not synced; a file that was lost or is older than the log is caught up from the log.
+//!
+//! Open queries lie in one table. Ended ones lie in a table per day on which they may be forgotten, which is dropped whole.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use airut_domain::{
+    partition::{Partition, Topic},
+    query::{Phase, Query, QueryKey},
+    time::Timestamp,
+};
+use airut_log::LogId;
+use rusqlite::{Connection, OptionalExtension, params};
+use serde::de::DeserializeOwned;
+use tokio::task::JoinHandle;
+
+use super::state::{Cursor, Small, encode};
+
+/// Changed rows, by key, with the partition they lie in.
+type Rows = BTreeMap<QueryKey, (Partition, Query)>;
+
+/// As many changed rows may wait to be written; beyond that the fold waits for the writing.
+const MOST_CHANGED: usize = 200_000;
+
+const OPEN: &str = "query_open";
+const DAY: &str = "query_day_";
+const COLUMNS: &str = "(key BLOB PRIMARY KEY, partition INTEGER NOT NULL, value BLOB NOT NULL)";
+
+/// The fold's file can not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// SQLite.
+    #[error("the fold's file can not be used: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// A row that is not what this build writes.
+    #[error("the fold's file holds a row that can not be read; delete the file, it is rebuilt from the log")]
+    Row,
+    /// The file belongs to another log.
+    #[error("the fold's file belongs to another log; delete it, it is rebuilt from the log")]
+    OtherLog,
+    /// The writing task is gone.
+    #[error("the fold's file could not be written: the writer stopped")]
+    Writer,
+}
+
+/// The rows of the queries, and the small state.
+#[derive(Debug)]
+pub(crate) enum Store {
+    /// All in memory: for the simulation.
+    Memory(Rows),
+    /// In a file.
+    File(Box<File>),
+}
+
+/// A SQLite file, and what is not in it yet.
+#[derive(Debug)]
+pub(crate) struct File {
+    reader: Connection,
+    /// The tables of the queries, in the order in which they are searched.
+    tables: Vec<String>,
+    changed: Rows,
+    /// Being written; `flush` moves `changed` here.
+    writing: Arc<Rows>,
+    writer: Writer,
+}
+
+#[derive(Debug)]
+enum Writer {
+    Idle(Connection),
+    Busy(JoinHandle<Result<Connection, StoreError>>),
+    Gone,
+}
+
+impl Store {
+    /// All in memory.
+    pub(crate) fn memory() -> Self {
+        Self::Memory(Rows::new())
+    }
+
+    /// Opens or creates the file of this log.
+    pub(crate) fn file(path: &Path, log: LogId) -> Result<Self, StoreError> {
+        let writer = connect(path)?;
+        writer.execute_batch(
+            "CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value BLOB NOT NULL);
+             CREATE TABLE IF NOT EXISTS query_open (key BLOB PRIMARY KEY, partition INTEGER NOT NULL, value BLOB NOT NULL);",
+        )?;
+        let known: Option<Vec<u8>> = get_state(&writer, "log")?;
+        if known.is_some_and(|known| known != log.0) {
+            return Err(StoreError::OtherLog);
+        }
+        put_state(&writer, "log", log.0.as_slice())?;
+        let reader = connect(path)?;
+        let tables = tables(&reader)?;
+        let file = File { reader, tables, changed: Rows::new(), writing: Arc::default(), writer: Writer::Idle(writer) };
+        Ok(Self::File(Box::new(file)))
+    }
+
+    /// The cursor and the small state; those of an empty log when there are none.
+    pub(super) fn load(&self) -> Result<(Cursor, Small), StoreError> {
+        let Self::File(file) = self else { return Ok(Default::default()) };
+        let cursor: Option<Vec<u8>> = get_state(&file.reader, "cursor")?;
+        let small: Option<Vec<u8>> = get_state(&file.reader, "small")?;
+        match (cursor, small) {
+            (Some(cursor), Some(small)) => Ok((decode(&cursor)?, decode(&small)?)),
+            (None, _) | (_, None) => Ok(Default::default()),
+        }
+    }
+
+    /// The deadlines of the open queries, as far as they are in the file: for the start.
+    pub(super) fn open_queries(&self) -> Result<BTreeMap<QueryKey, Timestamp>, StoreError> {
+        let mut open = BTreeMap::new();
+        let rows = match self {
+            Self::Memory(rows) => rows.clone(),
+            Self::File(file) => file.read_table(OPEN)?,
+        };
+        for (key, (_, query)) in rows {
+            if let Phase::Open { deadline, .. } = query.phase {
+                open.insert(key, deadline);
+            }
+        }
+        Ok(open)
+    }
+
+    /// The row of a query.
+    pub(super) fn query(&self, key: &QueryKey) -> Result<Option<Query>, StoreError> {
+        match self {
+            Self::Memory(rows) => Ok(rows.get(key).map(|(_, query)| query.clone())),
+            Self::File(file) => {
+                if let Some((_, query)) = file.changed.get(key).or_else(|| file.writing.get(key)) {
+                    return Ok(Some(query.clone()));
+                }
+                file.read(key)
+            }
+        }
+    }
+
+    /// Sets the row of a query.
+    pub(super) fn put(&mut self, partition: Partition, key: QueryKey, query: Query) {
+        let rows = match self {
+            Self::Memory(rows) => rows,
+            Self::File(file) => &mut file.changed,
+        };
+        rows.insert(key, (partition, query));
+    }
+
+    /// Every row, by key.
+    pub(super) fn for_each(&self, mut each: impl FnMut(Partition, &QueryKey, &Query)) -> Result<(), StoreError> {
+        let rows = match self {
+            Self::Memory(rows) => rows.clone(),
+            Self::File(file) => {
+                let mut rows = file.read_all()?;
+                rows.extend(file.writing.iter().chain(&file.changed).map(|(key, row)| (key.clone(), row.clone())));
+                rows
+            }
+        };
+        rows.iter().for_each(|(key, (partition, query))| each(*partition, key, query));
+        Ok(())
+    }
+
+    /// Writes the file up to this point of the log, unless the last writing is still going on. Never blocks.
+    pub(crate) fn flush(&mut self, cursor: &Cursor, small: &Small) -> Result<(), StoreError> {
+        let Self::File(file) = self else { return Ok(()) };
+        let Writer::Idle(_) = file.writer else { return Ok(()) };
+        let Writer::Idle(writer) = std::mem::replace(&mut file.writer, Writer::Gone) else { return Ok(()) };
+        file.writing = Arc::new(std::mem::take(&mut file.changed));
+        let (rows, cursor, small) = (Arc::clone(&file.writing), cursor.clone(), small.clone());
+        let write = move || write(writer, &rows, &cursor, &small);
+        file.writer = Writer::Busy(tokio::task::spawn_blocking(write));
+        Ok(())
+    }
+
+    /// Whether a writing has to be waited for: it has ended, or too much is waiting behind it.
+    pub(crate) fn must_settle(&self) -> bool {
+        match self {
+            Self::Memory(_) => false,
+            Self::File(file) => match &file.writer {
+                Writer::Busy(writing) => writing.is_finished() || file.changed.len() >= MOST_CHANGED,
+                Writer::Idle(_) | Writer::Gone => false,
+            },
+        }
+    }
+
+    /// Takes the writing that is under way, to be awaited outside of any lock and given back to [`Self::settled`].
+    pub(crate) fn take_writing(&mut self) -> Option<JoinHandle<Result<Connection, StoreError>>> {
+        let Self::File(file) = self else { return None };
+        match std::mem::replace(&mut file.writer, Writer::Gone) {
+            Writer::Busy(writing) => Some(writing),
+            idle @ (Writer::Idle(_) | Writer::Gone) => {
+                file.writer = idle;
+                None
+            }
+        }
+    }
+
+    /// Gives back the writer after its writing was awaited.
+    pub(crate) fn settled(&mut self, writer: Connection) -> Result<(), StoreError> {
+        let Self::File(file) = self else { return Ok(()) };
+        file.tables = tables(&file.reader)?;
+        file.writing = Arc::default();
+        file.writer = Writer::Idle(writer);
+        Ok(())
+    }
+}
+
+impl File {
+    fn read(&self, key: &QueryKey) -> Result<Option<Query>, StoreError> {
+        let key = key_bytes(key);
+        for table in &self.tables {
+            let mut select = self.reader.prepare_cached(&format!("SELECT value FROM {table} WHERE key = ?1"))?;
+            let value: Option<Vec<u8>> = select.query_row([&key], |row| row.get(0)).optional()?;
+            if let Some(value) = value {
+                return decode(&value).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    fn read_all(&self) -> Result<Rows, StoreError> {
+        let mut rows = Rows::new();
+        // The oldest first, so that a later row of the same query takes its place.
+        for table in self.tables.iter().rev() {
+            rows.extend(self.read_table(table)?);
+        }
+        Ok(rows)
+    }
+
+    fn read_table(&self, table: &str) -> Result<Rows, StoreError> {
+        let mut rows = Rows::new();
+        let mut select = self.reader.prepare(&format!("SELECT key, partition, value FROM {table}"))?;
+        let mut found = select.query([])?;
+        while let Some(row) = found.next()? {
+            let (key, number, value): (Vec<u8>, u32, Vec<u8>) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            rows.insert(key_from(&key)?, (Partition { topic: Topic::Queries, number }, decode(&value)?));
+        }
+        Ok(rows)
+    }
+}
+
+fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let connection = Connection::open(path)?;
+    // No sync: the log is what counts. WAL keeps the file whole if the process dies.
+    connection.execute_batch(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF; PRAGMA cache_size = -16000; PRAGMA busy_timeout = 5000;",
+    )?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+/// The tables of the queries in the order in which they are searched: the open ones, then the days, the latest first. A
+/// query that was put anew may still have a row in an earlier day; the later row is the one that counts.
+fn tables(connection: &Connection) -> Result<Vec<String>, StoreError> {
+    let mut select = connection.prepare(
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name GLOB 'query_*' ORDER BY name DESC",
+    )?;
+    let names = select.query_map([], |row| row.get(0))?;
+    Ok(names.collect::<Result<_, _>>()?)
+}
+
+fn write(mut writer: Connection, rows: &Rows, cursor: &Cursor, small: &Small) -> Result<Connection, StoreError> {
+    let change = writer.transaction()?;
+    let mut known = tables(&change)?;
+    for (key, (partition, query)) in rows {
+        let key = key_bytes(key);
+        let table = match query.forget_at() {
+            None => OPEN.to_owned(),
+            Some(at) => {
+                change.prepare_cached("DELETE FROM query_open WHERE key = ?1")?.execute([&key])?;
+                // All of them may be forgotten when the next day begins.
+                format!("{DAY}{:06}", at.day() + 1)
+            }
+        };
+        if !known.contains(&table) {
+            change.execute_batch(&format!("CREATE TABLE {table} {COLUMNS}"))?;
+            known.push(table.clone());
+        }
+        change
+            .prepare_cached(&format!("INSERT OR REPLACE INTO {table} (key, partition, value) VALUES (?1, ?2, ?3)"))?
+            .execute(params![key, partition.number, encode(query)])?;
+    }
+    put_state(&change, "cursor", &encode(cursor))?;
+    put_state(&change, "small", &encode(small))?;
+    forget(&change, cursor, &known)?;
+    change.commit()?;
+    Ok(writer)
+}
+
+/// Drops the days that every partition of the queries has left behind.
+fn forget(connection: &Connection, cursor: &Cursor, known: &[String]) -> Result<(), StoreError> {
+    let times = cursor.times.iter().filter(|(partition, _)| partition.topic == Topic::Queries);
+    let Some(earliest) = times.map(|(_, time)| time.day()).min() else { return Ok(()) };
+    for table in known {
+        let day: Option<i64> = table.strip_prefix(DAY).and_then(|day| day.parse().ok());
+        if day.is_some_and(|day| day <= earliest) {
+            connection.execute_batch(&format!("DROP TABLE {table}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn get_state(connection: &Connection, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    let mut select = connection.prepare_cached("SELECT value FROM state WHERE name = ?1")?;
+    Ok(select.query_row([name], |row| row.get(0)).optional()?)
+}
+
+fn put_state(connection: &Connection, name: &str, value: &[u8]) -> Result<(), StoreError> {
+    let mut insert = connection.prepare_cached("INSERT OR REPLACE INTO state (name, value) VALUES (?1, ?2)")?;
+    insert.execute(params![name, value])?;
+    Ok(())
+}
+
+fn key_bytes(key: &QueryKey) -> Vec<u8> {
+    [key.asker.as_str().as_bytes(), b"\0", key.query_id.as_str().as_bytes()].concat()
+}
+
+fn key_from(bytes: &[u8]) -> Result<QueryKey, StoreError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| StoreError::Row)?;
+    let (asker, query_id) = text.split_once('\0').ok_or(StoreError::Row)?;
+    let id = |_| StoreError::Row;
+    Ok(QueryKey { asker: asker.parse().map_err(id)?, query_id: query_id.parse().map_err(id)? })
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
+    postcard::from_bytes(bytes).map_err(|_| StoreError::Row)
+}

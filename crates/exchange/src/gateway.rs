@@ -1,0 +1,335 @@
+//! A gateway: the parts that verbs work with, and the tasks that keep them current.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use airut_domain::{
+    id::{Incarnation, PartnerId},
+    member,
+    partition::{Partition, Topic},
+    query::{NotDisclosed, WhyNot},
+    refusal::{Reason, Refusal},
+    registry::Unidentified,
+};
+use airut_log::{AppendError, KeyRing, Log, Positions, ReadError, Recorded, Writer};
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    fold::{Accepted, FoldError, Folds, Store, StoreError, Unaccepted, Void},
+    receipts::{ReceiptKey, Signer},
+    refusals::Refusals,
+    verb,
+    world::World,
+};
+
+/// As many calls may be under way at once; further ones are told to come back.
+pub(crate) const MOST_IN_FLIGHT: usize = 4096;
+
+/// How often a gateway says that it is up, and makes sure that it has read the registry to its end.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+
+/// How often queries whose time is up are looked for.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// A query's owner ends it first; others wait this long, and up to twice that, after its deadline.
+const OWNER_FIRST: Duration = Duration::from_secs(2);
+
+/// As many overdue queries are ended in one sweep.
+const SWEPT_AT_ONCE: usize = 256;
+
+/// Where a gateway keeps its folds.
+#[derive(Clone, Debug)]
+pub enum FoldStore {
+    /// In memory: for the simulation. They are rebuilt from the log at every start.
+    Memory,
+    /// In this file.
+    File(PathBuf),
+}
+
+/// What a gateway is made of.
+#[derive(Debug)]
+pub struct Settings {
+    /// The log.
+    pub log: Log,
+    /// The keys of bodies, pseudonyms and partitions.
+    pub ring: Arc<KeyRing>,
+    /// The key that signs receipts.
+    pub receipt_key: ReceiptKey,
+    /// Where the folds are kept.
+    pub folds: FoldStore,
+    /// This life of the process: no two may have the same.
+    pub incarnation: Incarnation,
+    /// Time, randomness and a place to run tasks.
+    pub world: World,
+}
+
+/// Why a gateway did not start or can not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// The fold's file.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A record that can not be taken in.
+    #[error(transparent)]
+    Fold(#[from] FoldError),
+    /// The log can not be read.
+    #[error("the log can not be read: {0}")]
+    Log(#[from] ReadError),
+    /// The log can not be trimmed.
+    #[error("the log can not be trimmed: {0}")]
+    Trim(String),
+    /// The fold's file is ahead of the log.
+    #[error("the fold's file stands at {partition} offset {position}, and the log ends at {end}: it belongs to another log")]
+    Ahead {
+        /// The partition.
+        partition: Partition,
+        /// Where the fold stands.
+        position: u64,
+        /// Where the log ends.
+        end: u64,
+    },
+}
+
+/// A running gateway. Cheap to clone.
+#[derive(Clone)]
+pub struct Gateway(Arc<Parts>);
+
+/// The parts of a gateway; only this crate sees into them.
+pub struct Parts {
+    pub(crate) world: World,
+    pub(crate) log: Log,
+    pub(crate) writer: Writer,
+    pub(crate) ring: Arc<KeyRing>,
+    pub(crate) folds: Arc<Folds>,
+    pub(crate) signer: Signer,
+    pub(crate) refusals: Refusals,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) in_flight: Arc<Semaphore>,
+    pub(crate) stop: CancellationToken,
+    failure: watch::Sender<Option<Arc<GatewayError>>>,
+}
+
+impl std::ops::Deref for Gateway {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Gateway({})", self.incarnation)
+    }
+}
+
+/// Why a proposed record does not count, for the verb that proposed it.
+#[derive(Debug)]
+pub(crate) enum Unproposed {
+    /// The fold says so.
+    Void(Void),
+    /// It is not, or may not be, in the log: what to tell the caller.
+    Unwritten(Refusal),
+}
+
+impl Gateway {
+    /// Starts a gateway: reads the log up to where it ends now, then keeps up with it. Returns once that end is reached, so
+    /// that what it serves is never older than its start.
+    ///
+    /// # Errors
+    /// [`GatewayError`] when the folds can not be opened or the log not be read.
+    pub async fn start(settings: Settings) -> Result<Self, GatewayError> {
+        let Settings { log, ring, receipt_key, folds, incarnation, world } = settings;
+        let store = match folds {
+            FoldStore::Memory => Store::memory(),
+            FoldStore::File(path) => Store::file(&path, log.identity())?,
+        };
+        let folds = Arc::new(Folds::open(incarnation.clone(), store)?);
+        let ends = ends(&log, &folds.positions()).await?;
+        let writer =
+            Writer::new(log.clone(), Arc::clone(&ring), incarnation.clone(), world.randomness().clone());
+        let gateway = Self(Arc::new(Parts {
+            signer: Signer::start(receipt_key, Arc::clone(&folds), &world),
+            refusals: Refusals::new(writer.clone(), Arc::clone(&ring), world.clone()),
+            in_flight: Arc::new(Semaphore::new(MOST_IN_FLIGHT)),
+            stop: CancellationToken::new(),
+            failure: watch::Sender::new(None),
+            world,
+            log,
+            writer,
+            ring,
+            folds,
+            incarnation,
+        }));
+        gateway.spawn(gateway.clone().fold());
+        let mut failure = gateway.failure.subscribe();
+        tokio::select! {
+            () = gateway.folds.reached(&ends) => {}
+            _ = failure.wait_for(Option::is_some) => {
+                return Err(GatewayError::Fold(FoldError::Stopped));
+            }
+        }
+        gateway.spawn(gateway.clone().keep_current());
+        gateway.spawn(gateway.clone().sweep());
+        gateway.spawn(gateway.refusals.clone().write_counts(gateway.stop.clone()));
+        Ok(gateway)
+    }
+
+    /// The gateway's folds.
+    pub fn folds(&self) -> &Arc<Folds> {
+        &self.folds
+    }
+
+    /// Resolves when the gateway can not go on, with the reason. The process must then stop, unhealthy.
+    pub async fn failed(&self) -> Arc<GatewayError> {
+        let mut failure = self.failure.subscribe();
+        loop {
+            if let Some(cause) = failure.borrow_and_update().clone() {
+                return cause;
+            }
+            if failure.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Takes no new calls, finishes those under way within `patience`, says goodbye and writes the folds.
+    pub async fn stop(&self, patience: Duration) {
+        let all = u32::try_from(MOST_IN_FLIGHT).expect("a few thousand");
+        let drained = tokio::time::timeout(patience, self.in_flight.acquire_many(all)).await;
+        if drained.is_err() {
+            tracing::warn!("calls still under way are left to another gateway");
+        }
+        self.in_flight.close();
+        let partition = Partition::only(Topic::Members);
+        let left = member::Event::Left(self.incarnation.clone());
+        if let Err(cause) = self.writer.append(partition, left, None, "").await {
+            tracing::debug!(%cause, "the goodbye is not recorded; the others will notice");
+        }
+        self.stop.cancel();
+    }
+
+    /// Counts a handshake or a call that came to no partner's name, and records it within the budget.
+    pub async fn count_stranger(&self, stranger: &crate::Stranger) {
+        if let Err(cause) = self.refusals.count(stranger).await {
+            tracing::warn!(%cause, reason = stranger.reason.code(), "a stranger's refusal is not recorded");
+        }
+    }
+
+    /// Records a partner's refusal, and returns what may then be answered: the refusal, or that the log can not be written.
+    pub(crate) async fn refuse(&self, partner: &PartnerId, method: &str, refusal: Refusal) -> Refusal {
+        match self.refusals.record(partner, method, &refusal).await {
+            Ok(()) => refusal,
+            Err(cause) => unwritten(&cause),
+        }
+    }
+
+    /// Records or counts a call without a usable identity: a suspended partner's under its name, a stranger's as a stranger's.
+    pub(crate) async fn refuse_unidentified(&self, unidentified: &Unidentified, stranger: &crate::Stranger) {
+        match &unidentified.partner {
+            Some(partner) => {
+                self.refuse(partner, "", unidentified.refusal.clone()).await;
+            }
+            None => self.count_stranger(stranger).await,
+        }
+    }
+
+    /// Runs a task of the gateway, until the gateway is stopped at the latest.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.world.spawn(task);
+    }
+
+    /// Proposes a record: appends it, reads it back, and returns what the fold says.
+    ///
+    /// When the future is dropped the record may or may not be in the log.
+    pub(crate) async fn propose<T>(
+        &self,
+        partition: Partition,
+        command: T,
+        body: Option<&[u8]>,
+        traceparent: &str,
+    ) -> Result<Accepted<T>, Unproposed>
+    where
+        T: Clone + Into<airut_domain::record::Kind>,
+    {
+        let recorded: Recorded<T> = self
+            .writer
+            .append(partition, command, body, traceparent)
+            .await
+            .map_err(|cause| Unproposed::Unwritten(unwritten(&cause)))?;
+        self.folds.decide(recorded).await.map_err(|unaccepted| match unaccepted {
+            Unaccepted::Void(void) => Unproposed::Void(void),
+            Unaccepted::Undecided => Unproposed::Unwritten(Refusal::new(Reason::OutcomeUnknown)),
+        })
+    }
+
+    async fn fold(self) {
+        let tail = self.log.tail(&self.folds.positions());
+        if let Err(cause) = self.folds.run(tail, self.stop.clone()).await {
+            tracing::error!(%cause, "the folds can not go on");
+            self.failure.send_replace(Some(Arc::new(cause.into())));
+            self.stop.cancel();
+        }
+    }
+
+    /// Says that the gateway is up, and makes sure every now and then that it has read the registry to its end.
+    async fn keep_current(self) {
+        let registry = Partition::only(Topic::Partners);
+        while !self.stop.is_cancelled() {
+            let asked = self.world.now();
+            if let Ok(end) = self.log.end(registry).await {
+                let ends = Positions::from([(registry, end)]);
+                if tokio::time::timeout(HEARTBEAT, self.folds.reached(&ends)).await.is_ok() {
+                    self.folds.registry_was_read(asked);
+                }
+            }
+            let beat = member::Event::Heartbeat(self.incarnation.clone());
+            if let Err(cause) = self.writer.append(Partition::only(Topic::Members), beat, None, "").await {
+                tracing::warn!(%cause, "no heartbeat");
+            }
+            drop(tokio::time::timeout(HEARTBEAT, self.stop.cancelled()).await);
+        }
+    }
+
+    /// Ends queries that nobody has ended: their gateway died, or could not write.
+    async fn sweep(self) {
+        while !self.stop.is_cancelled() {
+            let patience = self.world.jittered(OWNER_FIRST);
+            let now = self.world.now();
+            for (key, deadline) in self.folds.overdue(now, SWEPT_AT_ONCE) {
+                if now.since(deadline) < patience {
+                    continue;
+                }
+                let partition = verb::partition_of(&self.ring, &key);
+                let not = NotDisclosed { key, why: WhyNot::NoAnswer };
+                // Somebody else may have ended it meanwhile, or the log be down: the next sweep sees.
+                if let Err(Unproposed::Unwritten(_)) = self.propose(partition, not, None, "").await {
+                    break;
+                }
+            }
+            drop(tokio::time::timeout(SWEEP, self.stop.cancelled()).await);
+        }
+    }
+}
+
+/// What to tell a caller whose record is not, or may not be, in the log.
+pub(crate) fn unwritten(cause: &AppendError) -> Refusal {
+    tracing::warn!(%cause, "a record could not be written");
+    Refusal::new(match cause {
+        AppendError::NotWritten(_) | AppendError::TooLarge { .. } => Reason::LogUnavailable,
+        AppendError::OutcomeUnknown(_) => Reason::OutcomeUnknown,
+    })
+}
+
+async fn ends(log: &Log, positions: &Positions) -> Result<Positions, GatewayError> {
+    let mut ends = Positions::new();
+    for partition in Partition::all() {
+        let end = log.end(partition).await?;
+        let position = positions.get(&partition).copied().unwrap_or(0);
+        if position > end {
+            return Err(GatewayError::Ahead { partition, position, end });
+        }
+        ends.insert(partition, end);
+    }
+    Ok(ends)
+}

@@ -1,0 +1,29 @@
+//! The gateway of the exchange: its verbs, its folds, and the gRPC edge.
+//!
+//! A verb is one linear async function: judge, append, read back the fold's verdict, answer. Whatever it decides is a pure
+//! function of `airut-domain`. It runs in a task of its own and reaches its final record whether or not its caller waits.
+//!
+//! What this crate must never do: disclose, push or give a receipt for anything but what the fold has accepted.
+
+mod edge;
+mod fold;
+mod gateway;
+mod partners;
+mod receipts;
+mod refusals;
+mod streams;
+mod trim;
+mod verb;
+mod world;
+
+pub use edge::{CallerOf, query_service};
+pub use fold::{FoldError, Folds, REGISTRY_CURRENT, StoreError};
+pub use gateway::{FoldStore, Gateway, GatewayError, Settings};
+pub use partners::Change;
+pub use receipts::{KeyError, ReceiptKey};
+pub use refusals::{FIRST_STRANGERS, SINGLY, Stranger};
+pub use verb::{
+    query_benefits::{Asking, Reply},
+    serve::Answering,
+};
+pub use world::{Task, World};

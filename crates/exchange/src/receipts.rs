@@ -1,0 +1,152 @@
+//! Receipts: signed once per batch over a Merkle root, each with its path.
+//!
+//! A receipt is given only for an [`Accepted`](crate::fold::Accepted) record. The statement depends on the record alone, so
+//! the same receipt given again says the same, whichever gateway signs it.
+
+use std::{
+    fs,
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    sync::Arc,
+};
+
+use airut_domain::{
+    id::KeyId,
+    keys::Digest,
+    merkle,
+    receipt::{Receipt, Statement, signed_bytes},
+};
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{fold::Folds, world::World};
+
+/// As many statements go into one signature at the most.
+const LARGEST_BATCH: usize = 256;
+
+/// As many statements may wait to be signed; beyond that, callers wait.
+const LONGEST_QUEUE: usize = 4096;
+
+/// A gateway's receipt key.
+pub struct ReceiptKey {
+    pair: Ed25519KeyPair,
+    id: KeyId,
+}
+
+/// The receipt key's file can not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// Reading or writing it.
+    #[error("receipt key {path}: {cause}")]
+    File {
+        /// The file.
+        path: String,
+        /// Why.
+        cause: io::Error,
+    },
+    /// It does not hold a key.
+    #[error("receipt key {0}: must hold 32 bytes in base64")]
+    Content(String),
+}
+
+impl ReceiptKey {
+    /// A key from 32 secret bytes.
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        let pair = Ed25519KeyPair::from_seed_unchecked(seed).expect("any 32 bytes are a seed");
+        let id = format!("receipt-{}", &Digest::of(pair.public_key().as_ref()).to_string()[..16]);
+        Self { id: id.parse().expect("an identifier"), pair }
+    }
+
+    /// Reads the key's file, or makes one, readable by its owner alone.
+    ///
+    /// # Errors
+    /// [`KeyError`], naming the file.
+    pub fn open_or_create(path: &Path, world: &World) -> Result<Self, KeyError> {
+        let file = |cause| KeyError::File { path: path.display().to_string(), cause };
+        match fs::read_to_string(path) {
+            Ok(text) => {
+                let seed: Option<[u8; 32]> =
+                    BASE64_STANDARD.decode(text.trim()).ok().and_then(|bytes| bytes.try_into().ok());
+                seed.map(|seed| Self::from_seed(&seed)).ok_or(KeyError::Content(path.display().to_string()))
+            }
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
+                let seed = world.random();
+                let mut key = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(file)?;
+                key.write_all(BASE64_STANDARD.encode(seed).as_bytes()).and_then(|()| key.sync_all()).map_err(file)?;
+                Ok(Self::from_seed(&seed))
+            }
+            Err(cause) => Err(file(cause)),
+        }
+    }
+
+    /// The key's id.
+    pub fn id(&self) -> &KeyId {
+        &self.id
+    }
+
+    /// The line by which a partner knows the key: its id and the public key in base64.
+    pub fn public_line(&self) -> String {
+        format!("{} {}\n", self.id, BASE64_STANDARD.encode(self.pair.public_key().as_ref()))
+    }
+}
+
+impl std::fmt::Debug for ReceiptKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ReceiptKey({})", self.id)
+    }
+}
+
+struct Order {
+    statement: Statement,
+    commitment_salt: [u8; 16],
+    reply: oneshot::Sender<Receipt>,
+}
+
+/// Signs receipts in batches: whatever waits when the signer is free is signed together.
+#[derive(Clone, Debug)]
+pub(crate) struct Signer {
+    queue: mpsc::Sender<Order>,
+}
+
+impl Signer {
+    /// Starts the signing task; it ends when the last handle is dropped.
+    pub(crate) fn start(key: ReceiptKey, folds: Arc<Folds>, world: &World) -> Self {
+        let (queue, mut orders) = mpsc::channel(LONGEST_QUEUE);
+        world.spawn(async move {
+            let mut batch = Vec::with_capacity(LARGEST_BATCH);
+            while orders.recv_many(&mut batch, LARGEST_BATCH).await > 0 {
+                sign(&key, folds.checkpoint(), &mut batch);
+            }
+        });
+        Self { queue }
+    }
+
+    /// A receipt for the statement. `None` when the gateway is going down.
+    pub(crate) async fn sign(&self, statement: Statement, commitment_salt: [u8; 16]) -> Option<Receipt> {
+        let (reply, receipt) = oneshot::channel();
+        self.queue.send(Order { statement, commitment_salt, reply }).await.ok()?;
+        receipt.await.ok()
+    }
+}
+
+fn sign(key: &ReceiptKey, checkpoint: String, batch: &mut Vec<Order>) {
+    let leaf = |order: &Order| merkle::leaf_hash(order.statement.to_text().as_bytes());
+    let leaves: Vec<Digest> = batch.iter().map(leaf).collect();
+    let signature = key.pair.sign(&signed_bytes(merkle::root(&leaves)));
+    for (index, order) in batch.drain(..).enumerate() {
+        let receipt = Receipt {
+            statement: order.statement,
+            commitment_salt: order.commitment_salt,
+            key_id: key.id.clone(),
+            batch_index: index as u64,
+            batch_size: leaves.len() as u64,
+            batch_path: merkle::path(&leaves, index),
+            signature: signature.as_ref().to_vec(),
+            checkpoint: checkpoint.clone(),
+        };
+        // A caller that has left needs none.
+        drop(order.reply.send(receipt));
+    }
+}

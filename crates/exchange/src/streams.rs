@@ -1,0 +1,21 @@
+//! Which of a responder's streams a question is put to.
+
+use airut_domain::{
+    id::{PartnerId, StreamId},
+    keys::Digest,
+};
+
+use crate::fold::Folds;
+
+/// The responder's stream for this question: by rendezvous hashing, so that streams share the work and every gateway chooses
+/// alike. `instead_of` is passed over: the stream that a question was put to in vain.
+pub(crate) fn choose(
+    folds: &Folds,
+    responder: &PartnerId,
+    fingerprint: Digest,
+    instead_of: Option<&StreamId>,
+) -> Option<StreamId> {
+    let weight = |stream: &StreamId| Digest::of_parts(&[&fingerprint.0, stream.as_str().as_bytes()]);
+    let streams = folds.streams_of(responder).into_iter().map(|opened| opened.stream);
+    streams.filter(|stream| Some(stream) != instead_of).max_by_key(weight)
+}

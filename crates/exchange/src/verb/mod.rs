@@ -1,0 +1,15 @@
+//! The verbs: one file each, to be read beside its page in docs/.
+
+pub(crate) mod query_benefits;
+pub(crate) mod serve;
+
+use airut_domain::{
+    partition::{Partition, Topic},
+    query::QueryKey,
+};
+use airut_log::KeyRing;
+
+/// The partition that everything about a query lies in.
+pub(crate) fn partition_of(ring: &KeyRing, key: &QueryKey) -> Partition {
+    ring.partition_of(Topic::Queries, &[key.asker.as_str().as_bytes(), key.query_id.as_str().as_bytes()])
+}

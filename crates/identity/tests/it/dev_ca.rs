@@ -1,0 +1,90 @@
+//! The development CA's files.
+
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
+
+use airut_domain::time::Timestamp;
+use airut_identity::{
+    dev_ca::{DevCa, Fault, ISSUER, Leaf},
+    presented,
+};
+use airut_testkit::now;
+use rustls::pki_types::{CertificateDer, pem::PemObject};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn open(dir: &Path, at: Timestamp) -> DevCa {
+    DevCa::open_or_create(dir, at).unwrap()
+}
+
+#[test]
+fn certificates_name_the_fixed_issuer_and_their_partner() {
+    let dir = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        let issued = open(dir.path(), now()).issue_as("x", &Leaf::of(&"pirkanmaa".parse().unwrap(), now())).unwrap();
+        let presented = presented(&CertificateDer::from_pem_file(issued.certificate).unwrap()).unwrap();
+        assert_eq!(presented.issuer, ISSUER);
+        let names = format!("{:?}", presented.names);
+        assert!(names.contains(r#"Uri("urn:airut:partner:pirkanmaa")"#), "{names}");
+        assert!(names.contains(r#"OrganizationIdentifier("AI:FI-pirkanmaa")"#), "{names}");
+    }
+}
+
+#[test]
+fn what_is_valid_is_used_again_and_what_ends_is_renewed() {
+    let dir = tempfile::tempdir().unwrap();
+    let partner = "pirkanmaa".parse().unwrap();
+    let files = ["ca.crt", "ca.key", "server.crt", "server.key", "crl.pem", "pirkanmaa.crt", "pirkanmaa.key"];
+    let contents = || files.map(|file| fs::read(dir.path().join(file)).unwrap());
+    let at = |moment| {
+        open(dir.path(), moment).issue(&partner, moment).unwrap();
+        contents()
+    };
+
+    let first = at(now());
+    assert_eq!(at(now() + DAY * 363), first);
+    let later = at(now() + DAY * 364 + DAY / 2);
+    assert!(first.iter().zip(&later).all(|(before, after)| before != after), "a new CA makes everything new");
+    fs::write(dir.path().join("server.key"), "garbage").unwrap();
+    assert_ne!(at(now() + DAY * 366)[2..4], later[2..4]);
+}
+
+#[test]
+fn a_revoked_certificate_stays_revoked_and_is_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let partner = "pirkanmaa".parse().unwrap();
+    let issued = open(dir.path(), now()).issue(&partner, now()).unwrap();
+    let before = fs::read(&issued.certificate).unwrap();
+    for _ in 0..3 {
+        open(dir.path(), now()).revoke(&issued.certificate, now()).unwrap();
+    }
+    open(dir.path(), now()).issue(&partner, now()).unwrap();
+    assert_ne!(fs::read(&issued.certificate).unwrap(), before);
+}
+
+#[test]
+fn keys_are_their_owners_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let issued = open(dir.path(), now()).issue(&"pirkanmaa".parse().unwrap(), now()).unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    for key in [&issued.key, &dir.path().join("ca.key"), &dir.path().join("server.key")] {
+        assert_eq!(mode(key), 0o600);
+    }
+    let left = fs::read_dir(dir.path()).unwrap().count();
+    assert_eq!(left, 7, "nothing is left of what was written");
+}
+
+#[test]
+fn names_that_would_lead_elsewhere_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let ca = open(dir.path(), now());
+    for name in ["../x", "a/b", "ca", "server", "crl", ".x", ""] {
+        assert!(matches!(ca.issue_as(name, &Leaf::nameless(now())), Err(Fault::Name(_))), "{name:?}");
+    }
+}
+
+#[test]
+fn only_its_own_certificates_can_be_revoked() {
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let foreign = open(other.path(), now()).server().certificate;
+    assert!(matches!(open(one.path(), now()).revoke(&foreign, now()), Err(Fault::Malformed { .. })));
+}

@@ -1,0 +1,390 @@
+//! The key ring: one TOML file with every secret that the log's content depends on.
+//!
+//! Some keys must stay for as long as anything made with them matters. The partition key never changes, or a thing would be
+//! looked for where it is not. Body and commitment keys rotate: one of each is active, the others still open and recognise what
+//! was made with them. Subjects have a key per calendar year, so that their pseudonyms fall apart when a year's key is destroyed.
+//!
+//! Nothing secret may leave through `Debug`, an error or a log line; a file that others may read is refused.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use airut_domain::{
+    id::KeyId,
+    identity_code::IdentityCode,
+    keys::{Digest, MacKey, commitment},
+    partition::{Partition, Topic, partition_of},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{Cause, Random};
+
+/// For how many years after the first one a new ring has subject keys.
+const YEARS_AHEAD: i32 = 10;
+
+/// Every secret key of a log. Read-only: to rotate keys, change the file and start anew.
+pub struct KeyRing {
+    keys: Keys<Secret>,
+    macs: Keys<MacKey>,
+}
+
+/// The keys, as they stand in the file.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Keys<K> {
+    /// Which partition a thing lies in. Never changes.
+    partition: K,
+    /// Fingerprints of content and context.
+    fingerprint: K,
+    /// End users and cases.
+    access: K,
+    /// Callers that no partner is known for.
+    stranger: K,
+    /// Data subjects, by year: `subject-2026`.
+    subject: BTreeMap<KeyId, K>,
+    /// Salts of commitments.
+    commitment: Rotating<K>,
+    /// Bodies.
+    body: Rotating<K>,
+}
+
+/// Keys of which one makes what is new, and all serve what is old.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rotating<K> {
+    active: KeyId,
+    keys: BTreeMap<KeyId, K>,
+}
+
+/// 32 secret bytes; hexadecimal in the file.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+struct Secret([u8; 32]);
+
+/// Why a key ring can't be read or written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyRingError {
+    /// Others than its owner may read or write the file.
+    #[error("{} has mode {mode:03o}: nobody but its owner may read or write it (chmod 600)", path.display())]
+    Permissions {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// The file is not a key ring. The fault is not quoted, because it may be a secret.
+    #[error("{} is not a key ring{}", path.display(), line.map(|line| format!(": see line {line}")).unwrap_or_default())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Where the fault is, counted from 1.
+        line: Option<usize>,
+    },
+    /// A key that is named active is not there.
+    #[error("{} names {key} as active and does not have it", path.display())]
+    NoActiveKey {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: KeyId,
+    },
+    /// The file can't be read or written.
+    #[error("can not use {}: {cause}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: Cause,
+    },
+}
+
+/// The ring has no subject key for this year.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the key ring has no subject key for {0}")]
+pub struct NoSubjectKey(pub i32);
+
+impl KeyRing {
+    /// A new ring, with subject keys from the year before `year` to ten years after it.
+    pub fn generate(random: &Random, year: i32) -> Self {
+        let secret = || Secret(random.bytes());
+        let rotating = |active: KeyId| Rotating { keys: BTreeMap::from([(active.clone(), secret())]), active };
+        Self::new(Keys {
+            partition: secret(),
+            fingerprint: secret(),
+            access: secret(),
+            stranger: secret(),
+            subject: (year - 1..=year + YEARS_AHEAD).map(|year| (subject_key(year), secret())).collect(),
+            commitment: rotating("commitment-1".parse().expect("a valid id")),
+            body: rotating("body-1".parse().expect("a valid id")),
+        })
+    }
+
+    /// Reads a ring from its file.
+    ///
+    /// # Errors
+    /// [`KeyRingError`], which names the file and never quotes it.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self, KeyRingError> {
+        let path = path.as_ref();
+        let text = read_private(path)?;
+        let keys: Keys<Secret> = toml::from_str(&text).map_err(|error| KeyRingError::Syntax {
+            path: path.to_owned(),
+            line: error.span().map(|span| line_of(&text, span.start)),
+        })?;
+        for rotating in [&keys.commitment, &keys.body] {
+            if !rotating.keys.contains_key(&rotating.active) {
+                return Err(KeyRingError::NoActiveKey { path: path.to_owned(), key: rotating.active.clone() });
+            }
+        }
+        Ok(Self::new(keys))
+    }
+
+    /// Writes the ring to a file that only its owner may read, in place of one that may be there. After a crash the file is
+    /// the old one or the new one; when this returns, the new one, durably.
+    ///
+    /// # Errors
+    /// [`KeyRingError::File`], and then the old file is still there.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), KeyRingError> {
+        let path = path.as_ref();
+        let text = toml::to_string(&self.keys).expect("ids and hexadecimal are plain data");
+        write_private(path, &text).map_err(|error| KeyRingError::File { path: path.to_owned(), cause: error.into() })
+    }
+
+    /// Where the thing with this key lies.
+    pub fn partition_of(&self, topic: Topic, parts: &[&[u8]]) -> Partition {
+        partition_of(&self.macs.partition, topic, parts)
+    }
+
+    /// Keyed digest of a call's content and context.
+    pub fn fingerprint(&self, content: &[u8]) -> Digest {
+        self.macs.fingerprint.mac("fingerprint", &[content])
+    }
+
+    /// The data subject's pseudonym in this year, and the key it is made with.
+    ///
+    /// # Errors
+    /// When the ring has no key for the year.
+    pub fn subject(&self, code: &IdentityCode, year: i32) -> Result<(Digest, KeyId), NoSubjectKey> {
+        let id = subject_key(year);
+        let key = self.macs.subject.get(&id).ok_or(NoSubjectKey(year))?;
+        Ok((key.mac("subject", &[code.as_str().as_bytes()]), id))
+    }
+
+    /// Keyed digest of an end user, as its partner names them.
+    pub fn end_user(&self, end_user: &str) -> Digest {
+        self.macs.access.mac("end user", &[end_user.as_bytes()])
+    }
+
+    /// Keyed digest of a case.
+    pub fn case(&self, case: &str) -> Digest {
+        self.macs.access.mac("case", &[case.as_bytes()])
+    }
+
+    /// Keyed digest of what is known of a caller that is no partner: its certificate's issuer, its address prefix.
+    pub fn stranger(&self, parts: &[&[u8]]) -> Digest {
+        self.macs.stranger.mac("stranger", parts)
+    }
+
+    /// The salt of a new commitment. The parts must be the caller's secret or random in part (a fingerprint is enough), and
+    /// the same again when the same receipt is given again.
+    pub fn commitment_salt(&self, parts: &[&[u8]]) -> [u8; 16] {
+        salt(self.macs.commitment.active().0, parts)
+    }
+
+    /// The salt that a recorded commitment to this payload was made with, whichever of the ring's keys was active then. `None`
+    /// when it is no commitment to this payload with these parts.
+    pub fn salt_of(&self, recorded: Digest, payload: Digest, parts: &[&[u8]]) -> Option<[u8; 16]> {
+        let salts = self.macs.commitment.keys.values().map(|key| salt(key, parts));
+        salts.into_iter().find(|salt| commitment(salt, payload) == recorded)
+    }
+
+    pub(crate) fn active_body_key(&self) -> (&MacKey, &KeyId) {
+        self.macs.body.active()
+    }
+
+    pub(crate) fn body_key(&self, id: &KeyId) -> Option<&MacKey> {
+        self.macs.body.keys.get(id)
+    }
+
+    fn new(keys: Keys<Secret>) -> Self {
+        let macs = keys.macs();
+        Self { keys, macs }
+    }
+}
+
+impl fmt::Debug for KeyRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyRing(hidden)")
+    }
+}
+
+impl Keys<Secret> {
+    fn macs(&self) -> Keys<MacKey> {
+        let mac = |secret: &Secret| MacKey::new(&secret.0);
+        let all = |keys: &BTreeMap<KeyId, Secret>| keys.iter().map(|(id, key)| (id.clone(), mac(key))).collect();
+        let rotating = |r: &Rotating<Secret>| Rotating { active: r.active.clone(), keys: all(&r.keys) };
+        Keys {
+            partition: mac(&self.partition),
+            fingerprint: mac(&self.fingerprint),
+            access: mac(&self.access),
+            stranger: mac(&self.stranger),
+            subject: all(&self.subject),
+            commitment: rotating(&self.commitment),
+            body: rotating(&self.body),
+        }
+    }
+}
+
+impl<K> Rotating<K> {
+    fn active(&self) -> (&K, &KeyId) {
+        (self.keys.get(&self.active).expect("checked when loaded"), &self.active)
+    }
+}
+
+impl TryFrom<String> for Secret {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let mut secret = [0; 32];
+        hex::decode_to_slice(text, &mut secret).map_err(|_| "must be 64 hexadecimal digits")?;
+        Ok(Self(secret))
+    }
+}
+
+impl From<Secret> for String {
+    fn from(secret: Secret) -> Self {
+        hex::encode(secret.0)
+    }
+}
+
+fn salt(key: &MacKey, parts: &[&[u8]]) -> [u8; 16] {
+    *key.mac("commitment salt", parts).0.first_chunk().expect("32 bytes")
+}
+
+fn subject_key(year: i32) -> KeyId {
+    format!("subject-{year}").parse().expect("a valid id")
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count()
+}
+
+/// Looks at the permissions of the very file that is read, not of what its name stood for a moment before.
+fn read_private(path: &Path) -> Result<String, KeyRingError> {
+    let fault = |error: io::Error| KeyRingError::File { path: path.to_owned(), cause: error.into() };
+    let file = File::open(path).map_err(fault)?;
+    let mode = file.metadata().map_err(fault)?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(KeyRingError::Permissions { path: path.to_owned(), mode });
+    }
+    io::read_to_string(file).map_err(fault)
+}
+
+fn write_private(path: &Path, text: &str) -> io::Result<()> {
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(".new");
+    let draft = PathBuf::from(draft);
+    // What a crash left of an earlier attempt. A link in its place is removed, not followed.
+    match fs::remove_file(&draft) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&draft, path)?;
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A generator for tests: counts.
+    fn counting() -> Random {
+        let next = std::sync::atomic::AtomicU8::new(1);
+        Random::new(move |bytes| bytes.fill_with(|| next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)))
+    }
+
+    fn code() -> IdentityCode {
+        "010190-900P".parse().unwrap()
+    }
+
+    #[test]
+    fn a_saved_ring_gives_the_same_digests_when_loaded() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keys.toml");
+        let ring = KeyRing::generate(&counting(), 2026);
+        ring.save(&path).unwrap();
+        ring.save(&path).unwrap();
+        let loaded = KeyRing::load(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(loaded.fingerprint(b"content"), ring.fingerprint(b"content"));
+        assert_eq!(loaded.subject(&code(), 2026), ring.subject(&code(), 2026));
+        assert_eq!(loaded.partition_of(Topic::Queries, &[b"a"]), ring.partition_of(Topic::Queries, &[b"a"]));
+        assert_eq!(loaded.commitment_salt(&[b"a"]), ring.commitment_salt(&[b"a"]));
+    }
+
+    #[test]
+    fn a_ring_that_others_may_read_is_refused_by_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keys.toml");
+        KeyRing::generate(&counting(), 2026).save(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        let refused = KeyRing::load(&path).unwrap_err();
+        assert_eq!(refused, KeyRingError::Permissions { path: path.clone(), mode: 0o640 });
+        assert!(refused.to_string().contains(path.to_str().unwrap()));
+    }
+
+    #[test]
+    fn a_damaged_ring_is_refused_without_quoting_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keys.toml");
+        KeyRing::generate(&counting(), 2026).save(&path).unwrap();
+        let good = fs::read_to_string(&path).unwrap();
+        let secret = good.lines().nth(1).unwrap().split('"').nth(1).unwrap();
+        fs::write(&path, good.replacen(secret, &format!("{secret}x"), 1)).unwrap();
+        let refused = KeyRing::load(&path).unwrap_err();
+        assert_eq!(refused, KeyRingError::Syntax { path: path.clone(), line: Some(2) });
+        assert!(!format!("{refused} {refused:?}").contains(&secret[..8]));
+        fs::write(&path, good.replacen("active = \"body-1\"", "active = \"body-2\"", 1)).unwrap();
+        let refused = KeyRing::load(&path).unwrap_err();
+        assert_eq!(refused, KeyRingError::NoActiveKey { path, key: "body-2".parse().unwrap() });
+    }
+
+    #[test]
+    fn uses_of_a_key_and_years_of_a_subject_have_nothing_in_common() {
+        let ring = KeyRing::generate(&counting(), 2026);
+        assert_ne!(ring.end_user("a"), ring.case("a"));
+        assert_ne!(ring.subject(&code(), 2025).unwrap().0, ring.subject(&code(), 2026).unwrap().0);
+        assert!(ring.subject(&code(), 2036).is_ok());
+        assert_eq!(ring.subject(&code(), 2037), Err(NoSubjectKey(2037)));
+        assert_eq!(ring.subject(&code(), 2024), Err(NoSubjectKey(2024)));
+    }
+
+    #[test]
+    fn the_salt_of_an_old_commitment_is_found_after_rotation() {
+        let mut ring = KeyRing::generate(&counting(), 2026);
+        let (payload, parts) = (Digest::of(b"payload"), [b"id".as_slice()]);
+        let salt = ring.commitment_salt(&parts);
+        let recorded = commitment(&salt, payload);
+        let newer: KeyId = "commitment-2".parse().unwrap();
+        ring.keys.commitment.keys.insert(newer.clone(), Secret([9; 32]));
+        ring.keys.commitment.active = newer;
+        let rotated = KeyRing::new(ring.keys);
+        assert_ne!(rotated.commitment_salt(&parts), salt);
+        assert_eq!(rotated.salt_of(recorded, payload, &parts), Some(salt));
+        assert_eq!(rotated.salt_of(recorded, Digest::of(b"other"), &parts), None);
+    }
+
+    #[test]
+    fn debug_shows_nothing_secret() {
+        assert_eq!(format!("{:?}", KeyRing::generate(&counting(), 2026)), "KeyRing(hidden)");
+    }
+}

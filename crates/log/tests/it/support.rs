@@ -1,0 +1,82 @@
+//! What the tests share.
+
+use std::{collections::BTreeMap, fmt::Display, future::Future, io::Write as _, path::Path, sync::Arc, time::Duration};
+
+use airut_domain::{
+    partition::{Partition, Position, Topic},
+    record::Stored,
+};
+use airut_log::{AppendError, Clock, Embedded, Log, Positions, Random, Tail, Unstamped};
+
+pub(crate) fn partition(number: u32) -> Partition {
+    Partition { topic: Topic::Queries, number }
+}
+
+pub(crate) fn record(text: impl Display) -> Unstamped {
+    Unstamped {
+        header: format!("header {text}").into_bytes(),
+        body: format!("body {text}").into_bytes(),
+        traceparent: format!("trace {text}"),
+    }
+}
+
+/// The embedded log at `log` in this directory, with bounds that a test may change.
+pub(crate) fn settings(directory: &Path) -> Embedded {
+    Embedded::at(directory.join("log"), Clock::system(), Random::system())
+}
+
+pub(crate) fn open(directory: &Path) -> Log {
+    Log::embedded(settings(directory)).unwrap()
+}
+
+pub(crate) async fn append(log: &Log, partition: Partition, text: impl Display) -> Position {
+    try_append(log, partition, text).await.unwrap()
+}
+
+pub(crate) async fn try_append(log: &Log, partition: Partition, text: impl Display) -> Result<Position, AppendError> {
+    soon(log.append(partition, record(text))).await.map(|(position, _)| position)
+}
+
+/// Every record of the partition that is still there.
+pub(crate) async fn contents(log: &Log, partition: Partition) -> Vec<Arc<Stored>> {
+    let (mut at, end) = (log.start(partition).await.unwrap(), log.end(partition).await.unwrap());
+    let mut records = Vec::new();
+    while at < end {
+        records.extend(soon(log.read(partition, at..end, 1 << 20)).await.unwrap());
+        at = records.last().map(|record: &Arc<Stored>| record.position.offset + 1).unwrap();
+    }
+    records
+}
+
+/// What the tail gives until it has given so many records.
+pub(crate) async fn take(tail: &mut Tail, count: usize) -> Vec<Arc<Stored>> {
+    let mut records = Vec::new();
+    while records.len() < count {
+        records.extend(soon(tail.next()).await.unwrap());
+    }
+    records
+}
+
+/// The records by partition; each partition's must follow each other without a gap from where `from` says.
+pub(crate) fn by_partition(records: &[Arc<Stored>], from: &Positions) -> BTreeMap<Partition, Vec<Arc<Stored>>> {
+    let mut partitions: BTreeMap<Partition, Vec<Arc<Stored>>> = BTreeMap::new();
+    for record in records {
+        let seen = partitions.entry(record.position.partition).or_default();
+        let first = from.get(&record.position.partition).copied().unwrap_or(0);
+        assert_eq!(record.position.offset, first + seen.len() as u64, "a gap, a repeat or another order");
+        seen.push(Arc::clone(record));
+    }
+    partitions
+}
+
+/// What must happen, within a bound that only a fault exceeds.
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(60), future).await.expect("it takes too long")
+}
+
+/// Tells that a test is left out for lack of something; a failure where `AIRUT_TEST_REQUIRE` names it.
+pub(crate) fn lacking(part: &str) {
+    let required = std::env::var("AIRUT_TEST_REQUIRE").unwrap_or_default();
+    assert!(!required.split(',').any(|required| required == part), "{part} is required and not there");
+    writeln!(std::io::stderr(), "left out: there is no {part} here").unwrap();
+}
