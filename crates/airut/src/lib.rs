@@ -1,1 +1,15 @@
-//! airut
+//! Airut: one binary, any of its roles.
+//!
+//! `config` says what to run, `node` runs it, `dev` makes a whole exchange with throwaway certificates out of nothing; all
+//! three start through the same code. `cli` is the command line.
+
+pub mod cli;
+pub mod config;
+pub mod node;
+
+pub mod dev;
+mod partners;
+
+mod once;
+mod query;
+mod verify;

@@ -20,7 +20,7 @@ use tokio::{
     net::TcpStream,
 };
 use tokio_rustls::server::TlsStream;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::transport::server::Connected;
 
 use crate::open::{Facts, Place};
@@ -56,9 +56,9 @@ impl Peer {
         self.address
     }
 
-    /// Cancelled when the connection is cut. Whoever holds it can wait for that.
-    pub fn cancelled(&self) -> &CancellationToken {
-        self.facts.token()
+    /// Waits until the connection is cut. Not until it is closed. Cancel safe.
+    pub async fn until_cut(&self) {
+        self.facts.token().cancelled().await;
     }
 
     /// Ends the connection: its reads and writes fail from now on. The first reason given stays.

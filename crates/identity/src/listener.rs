@@ -1,14 +1,14 @@
 //! Accepting connections: bound early, handshakes bounded in number and time, everything reloaded while serving.
 //!
-//! Three kinds of tasks run: one accepts, one per handshake, and one tends (reads the files again when they change,
-//! and looks at the open connections). They end by themselves once [`Incoming`] is dropped and the last connection is
-//! closed.
+//! One task accepts, one does each handshake, one watches the open connections and one the files. They end by themselves
+//! once [`Incoming`] is dropped and the last connection is closed.
 
 use std::{
     cell::RefCell,
     convert::Infallible,
     io,
     net::SocketAddr,
+    ops::ControlFlow,
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -25,7 +25,7 @@ use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc},
     task::JoinError,
-    time::{MissedTickBehavior, interval, timeout},
+    time::{Interval, MissedTickBehavior, interval, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
@@ -141,7 +141,8 @@ impl Listener {
     pub fn accept(self) -> Incoming {
         let (sender, ready) = mpsc::channel(READY);
         tokio::spawn(accept(Arc::clone(&self.shared), self.socket, sender));
-        tokio::spawn(tend(self.shared));
+        tokio::spawn(watch_connections(Arc::clone(&self.shared)));
+        tokio::spawn(watch_files(self.shared));
         Incoming { ready }
     }
 }
@@ -213,6 +214,11 @@ impl Handle {
 impl Shared {
     fn view(&self, trust: Arc<Trust>) -> View {
         View { trust, registry: self.registry.load_full(), now: (self.clock)() }
+    }
+
+    /// No connection is left and none will come.
+    fn is_done(&self) -> bool {
+        self.ended.is_cancelled() && self.connections.open_count() == 0
     }
 
     fn sweep(&self) {
@@ -350,30 +356,49 @@ fn rejected(reason: Reason) -> Rejected {
     Rejected { reason, issuer: None }
 }
 
-/// Keeps the files and the open connections under watch, until no connection is left and none will come.
-async fn tend(shared: Arc<Shared>) {
-    let ticker = |period| {
-        let mut ticker = interval(period);
-        ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        ticker
-    };
-    let mut files = ticker(shared.settings.bounds.file_poll);
+/// Judges the open connections again and again, until none is left and none will come. Apart from the files' task: a
+/// file system that hangs must not keep a suspended partner connected.
+async fn watch_connections(shared: Arc<Shared>) {
     let mut sweeps = ticker(shared.settings.bounds.recheck);
-    let mut last_fault = String::new();
-    while !(shared.ended.is_cancelled() && shared.connections.open_count() == 0) {
-        let done = tokio::select! {
-            _ = files.tick() => shared.blocking(Shared::reload_if_changed).await.map(|outcome| {
-                report_once(outcome, &mut last_fault);
-            }),
-            _ = sweeps.tick() => shared.blocking(Shared::sweep).await,
-            () = shared.recheck.notified() => shared.blocking(Shared::sweep).await,
-        };
-        match done {
-            Ok(()) => {}
-            // Whoever stays connected must be watched, whatever happened: on with it.
-            Err(error) if error.is_panic() => tracing::error!(%error, "looking after connections failed"),
-            Err(_shutting_down) => return,
+    while !shared.is_done() {
+        tokio::select! {
+            _ = sweeps.tick() => {}
+            () = shared.recheck.notified() => {}
         }
+        if after(shared.blocking(|_| ()).await).is_break() {
+            return;
+        }
+    }
+}
+
+/// Reads the files again and again, and puts them in force when they have changed.
+async fn watch_files(shared: Arc<Shared>) {
+    let mut looks = ticker(shared.settings.bounds.file_poll);
+    let mut last_fault = String::new();
+    while !shared.is_done() {
+        looks.tick().await;
+        let looked = shared.blocking(Shared::reload_if_changed).await;
+        if after(looked.map(|outcome| report_once(outcome, &mut last_fault))).is_break() {
+            return;
+        }
+    }
+}
+
+fn ticker(period: Duration) -> Interval {
+    let mut ticker = interval(period);
+    ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticker
+}
+
+/// Whoever stays connected must be watched, whatever happened to one look: only the end of the runtime ends it.
+fn after(look: Result<(), JoinError>) -> ControlFlow<()> {
+    match look {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) if error.is_panic() => {
+            tracing::error!(%error, "watching over certificates and connections failed");
+            ControlFlow::Continue(())
+        }
+        Err(_shutting_down) => ControlFlow::Break(()),
     }
 }
 

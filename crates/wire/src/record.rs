@@ -7,6 +7,7 @@ use airut_domain::{
     keys::Digest,
     member,
     partition::{Partition, Topic},
+    partner::Partner,
     query::{self, QueryKey, WhyNot},
     question::{Scope, Withheld},
     record::{BodyRef, Header, Kind, Order, RULES, Refused, Runs},
@@ -74,6 +75,19 @@ pub fn decode(bytes: &[u8]) -> Result<Header, Unreadable> {
     })
 }
 
+/// A partner's definition as it is stored: JSON.
+pub fn definition(partner: &Partner) -> String {
+    serde_json::to_string(partner).expect("a partner is plain data")
+}
+
+/// Reads a stored definition.
+///
+/// # Errors
+/// When it is not one.
+pub fn partner(definition: &str) -> Result<Partner, Unreadable> {
+    serde_json::from_str(definition).map_err(|_| Unreadable::Field("definition"))
+}
+
 fn kind(kind: &Kind) -> PbKind {
     match kind {
         Kind::Query(event) => query_event(event),
@@ -88,7 +102,7 @@ fn kind(kind: &Kind) -> PbKind {
         }),
         Kind::Partner(applied) => PbKind::PartnerApplied(pb::PartnerApplied {
             version: applied.version,
-            definition: serde_json::to_string(&applied.partner).expect("a partner is plain data"),
+            definition: definition(&applied.partner),
         }),
         Kind::Member(event) => member_event(event),
         Kind::Order(Order::Run(Runs { runs })) => {
@@ -229,7 +243,7 @@ fn kind_from(kind: PbKind) -> Result<Kind, Unreadable> {
         PbKind::Refused(refused) => Kind::Refusal(refused_from(refused)?),
         PbKind::PartnerApplied(applied) => Kind::Partner(PartnerApplied {
             version: applied.version,
-            partner: serde_json::from_str(&applied.definition).map_err(|_| Unreadable::Field("definition"))?,
+            partner: partner(&applied.definition)?,
         }),
         PbKind::Heartbeat(beat) => Kind::Member(member::Event::Heartbeat(parse(&beat.gateway, "gateway")?)),
         PbKind::Left(left) => Kind::Member(member::Event::Left(parse(&left.gateway, "gateway")?)),

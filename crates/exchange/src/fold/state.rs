@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use airut_domain::{
+    id::PartnerId,
     keys::Digest,
     member::Members,
     partition::{Partition, Topic},
@@ -84,7 +85,8 @@ pub(crate) struct Cursor {
 /// State that is small enough to be kept and written as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Small {
-    pub(crate) partners: BTreeMap<airut_domain::id::PartnerId, Entry>,
+    /// The partners' versions and definitions, as the log has them.
+    partners: BTreeMap<PartnerId, (u32, String)>,
     pub(crate) members: Members,
     /// How far the ledger has ordered each partition.
     ordered: BTreeMap<Partition, u64>,
@@ -108,7 +110,10 @@ impl State {
         let (cursor, small): (Cursor, Small) = store.load()?;
         let open = store.open_queries()?;
         let mut registry = Registry::default();
-        small.partners.values().cloned().for_each(|entry| registry.insert(entry));
+        for (version, definition) in small.partners.values() {
+            let partner = airut_wire::record::partner(definition).map_err(|_| StoreError::Row)?;
+            registry.insert(Entry { version: *version, partner });
+        }
         Ok(Self { cursor, registry: Arc::new(registry), small, open, store })
     }
 
@@ -215,11 +220,11 @@ impl State {
     }
 
     fn apply_partner(&mut self, applied: &registry::PartnerApplied) -> Verdict {
-        let prior = self.small.partners.get(&applied.partner.id);
-        let (verdict, next) = registry::apply(prior, applied);
+        let (verdict, next) = registry::apply(self.registry.get(&applied.partner.id), applied);
         if let Some(entry) = next {
-            Arc::make_mut(&mut self.registry).insert(entry.clone());
-            self.small.partners.insert(entry.partner.id.clone(), entry);
+            let stored = (entry.version, airut_wire::record::definition(&entry.partner));
+            self.small.partners.insert(entry.partner.id.clone(), stored);
+            Arc::make_mut(&mut self.registry).insert(entry);
         }
         match verdict {
             registry::Verdict::Accepted => Ok(()),

@@ -1,12 +1,24 @@
 //! Connections that are open when their right ends.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use airut_domain::{partner::Partner, refusal::Reason};
-use airut_identity::dev_ca::Leaf;
-use airut_testkit::{eventually, now};
+use airut_domain::{
+    partner::Partner,
+    refusal::Reason,
+    registry::{Entry, Registry},
+};
+use airut_identity::{Listener, dev_ca::Leaf};
+use airut_testkit::{Pki, eventually, now, system_clock};
+use arc_swap::ArcSwap;
+use futures::StreamExt;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::mpsc,
+    time::timeout,
+};
 
-use crate::support::{Answer, Edge, LONG, partner, suspended};
+use crate::support::{Answer, Client, Edge, LONG, partner, suspended, tls};
 
 #[tokio::test]
 async fn a_revoked_certificate_is_cut_from_its_open_call() {
@@ -89,7 +101,7 @@ async fn an_authority_that_is_no_longer_trusted_loses_its_open_connections() {
     let edge = Edge::start().await;
     let mut client = edge.client("pirkanmaa").await;
     client.get("/who").await.unwrap();
-    let successor = airut_testkit::Pki::new();
+    let successor = Pki::new();
     for file in ["ca.crt", "crl.pem"] {
         std::fs::copy(successor.path().join(file), edge.pki.path().join(file)).unwrap();
     }
@@ -105,10 +117,42 @@ async fn connections_are_watched_while_the_server_drains() {
     eventually(LONG, async || edge.handle.open() == 1).await;
     edge.stop();
     let config = edge.pki.client(&edge.pki.partner("helsinki"));
-    eventually(LONG, async || tokio::net::TcpStream::connect(edge.address).await.is_err()).await;
-    assert!(crate::support::Client::connect(edge.address, config).await.is_err(), "nobody new is let in");
+    eventually(LONG, async || TcpStream::connect(edge.address).await.is_err()).await;
+    assert!(Client::connect(edge.address, config).await.is_err(), "nobody new is let in");
 
     edge.put(&suspended("pirkanmaa"));
     assert!(call.await.is_err());
-    tokio::time::timeout(LONG, edge.served).await.expect("the server is drained").unwrap();
+    timeout(LONG, edge.served).await.expect("the server is drained").unwrap();
+}
+
+#[tokio::test]
+async fn both_directions_of_a_cut_connection_fail_at_once() {
+    let pki = Pki::new();
+    let mut registry = Registry::default();
+    registry.insert(Entry { version: 1, partner: partner("pirkanmaa") });
+    let registry = Arc::new(ArcSwap::from_pointee(registry));
+    let (teller, _strangers) = mpsc::channel(1);
+    let local = ([127, 0, 0, 1], 0).into();
+    let listener = Listener::bind(local, pki.tls_settings(), Arc::clone(&registry), system_clock(), teller).unwrap();
+    let address = listener.address();
+    let mut incoming = listener.accept();
+    let stream = TcpStream::connect(address).await.unwrap();
+    let client = tls(stream, pki.client(&pki.partner("pirkanmaa"))).await.unwrap();
+
+    let connection = timeout(LONG, incoming.next()).await.unwrap().unwrap().unwrap();
+    let peer = connection.peer().clone();
+    assert_eq!(peer.address(), client.get_ref().0.local_addr().unwrap());
+    assert_eq!(peer.identify(&registry.load()).unwrap().id().as_str(), "pirkanmaa");
+    let (mut reader, mut writer) = tokio::io::split(connection);
+    let reading = tokio::spawn(async move { reader.read_u8().await });
+    // The client reads nothing, so that writing comes to a halt.
+    let writing = tokio::spawn(async move { writer.write_all(&vec![0; 64 << 20]).await });
+    tokio::task::yield_now().await;
+
+    peer.cut(Reason::PartnerSuspended);
+    timeout(LONG, peer.until_cut()).await.unwrap();
+    assert!(timeout(LONG, reading).await.unwrap().unwrap().is_err());
+    assert!(timeout(LONG, writing).await.unwrap().unwrap().is_err());
+    let refusal = peer.identify(&registry.load()).unwrap_err().refusal;
+    assert_eq!(refusal.reason, Reason::PartnerSuspended, "what its calls have spawned is stopped too");
 }

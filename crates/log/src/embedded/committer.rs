@@ -104,7 +104,7 @@ impl Committer {
                 self.checkpoint();
             }
         }
-        self.checkpoint();
+        self.close();
     }
 
     /// What is queued, up to the bound; empty when there is something else to do. `None` once it is over.
@@ -308,6 +308,13 @@ impl Committer {
         self.written_since_checkpoint = 0;
         if let Some(Err(error)) = self.file.as_ref().map(File::checkpoint) {
             tracing::warn!(%error, "the log's WAL could not be moved into its file");
+        }
+    }
+
+    /// Leaves everything in the file itself, and an empty WAL. Failing, it leaves that to the next opening.
+    fn close(self) {
+        if let Some(Err(error)) = self.file.as_ref().map(File::empty_wal) {
+            tracing::warn!(%error, "the log's WAL could not be emptied");
         }
     }
 }

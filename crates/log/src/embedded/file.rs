@@ -139,6 +139,11 @@ impl File {
         self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
     }
 
+    /// As [`checkpoint`](Self::checkpoint), and cuts the WAL to nothing. Waits for readers, up to SQLite's 5 s.
+    pub(super) fn empty_wal(&self) -> rusqlite::Result<()> {
+        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+    }
+
     /// Records of the partition: see [`read`].
     pub(super) fn read(
         &self,

@@ -76,8 +76,8 @@ pub(crate) struct Engine {
     changes: watch::Receiver<()>,
     /// None when opened for reading only.
     writer: Option<Writer>,
-    /// Released last, when nothing of ours touches the file any more.
-    _lock: Option<File>,
+    /// None when a log is read that has no lock file.
+    lock: Option<File>,
 }
 
 struct Writer {
@@ -122,7 +122,7 @@ impl Engine {
             readers: Arc::new(Readers::new(path, Vec::new())),
             changes: changed,
             writer: Some(Writer { queue: sender, room, capacity, counters, thread }),
-            _lock: Some(lock),
+            lock: Some(lock),
         })
     }
 
@@ -143,7 +143,7 @@ impl Engine {
             readers: Arc::new(Readers::new(path, vec![opened.connection])),
             changes: watch::channel(()).1,
             writer: None,
-            _lock: lock,
+            lock,
         })
     }
 
@@ -241,10 +241,15 @@ impl Writer {
 /// Waits for what is queued to be written, so that the log can be opened again at once.
 impl Drop for Engine {
     fn drop(&mut self) {
-        let Some(Writer { queue, thread, .. }) = self.writer.take() else { return };
-        drop(queue);
-        // A panic of the writer was its own report.
-        drop(thread.join());
+        if let Some(Writer { queue, thread, .. }) = self.writer.take() {
+            drop(queue);
+            // A panic of the writer was its own report.
+            drop(thread.join());
+        }
+        // Closing would do, but for a process forked at this moment, which holds the descriptor until it runs its program.
+        if let Some(Err(error)) = self.lock.as_ref().map(File::unlock) {
+            tracing::warn!(%error, "the log's lock could not be given back");
+        }
     }
 }
 

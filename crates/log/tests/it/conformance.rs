@@ -27,8 +27,8 @@ impl Place {
 
 /// The suite as tests of one engine. `place` gives a fresh place, and may keep what must live as long.
 macro_rules! conformance {
-    ($(#[$runtime:meta])* $place:expr) => {
-        conformance! { @ $(#[$runtime])* $place;
+    (#[$runtime:meta] $place:expr) => {
+        conformance! { @ #[$runtime] $place;
             a_record_is_read_back_as_it_was_appended
             offsets_have_no_gap_and_stamps_never_decrease
             who_was_told_of_a_record_finds_it_before_the_end
@@ -48,8 +48,8 @@ macro_rules! conformance {
             an_append_that_its_caller_left_is_whole_or_not_there
         }
     };
-    (@ $(#[$runtime:meta])* $place:expr; $($promise:ident)*) => {$(
-        $(#[$runtime])*
+    (@ #[$runtime:meta] $place:expr; $($promise:ident)*) => {$(
+        #[$runtime]
         async fn $promise() {
             let (place, _kept) = $place;
             $crate::conformance::$promise(&place).await;

@@ -47,7 +47,7 @@ fn gated(directory: &TempDir, queue_bytes: usize) -> (Log, Sender<()>) {
     let (go, gate) = channel();
     let gate = Mutex::new(gate);
     let clock = Clock::new(move || {
-        drop(gate.lock().unwrap().recv());
+        let _go_or_gone = gate.lock().unwrap().recv();
         Timestamp::from_millis(0)
     });
     let settings = Embedded { clock, queue_bytes, ..settings(directory.path()) };
@@ -179,8 +179,6 @@ async fn a_log_with_other_partitions_is_refused_and_a_missing_topic_is_made() {
     let path = directory.path().join("log");
     append(&open(directory.path()), partition(0), "first").await;
     let change = |sql: &str| Connection::open(&path).unwrap().execute_batch(sql).unwrap();
-    change("UPDATE partitions SET number = 12 WHERE topic = 'airut.refusals' AND number = 3");
-    open(directory.path());
     change("DELETE FROM partitions WHERE topic = 'airut.refusals' AND number = 0");
     let fewer = OpenError::Partitions { topic: Topic::Refusals, found: 3, expected: 4 };
     assert_eq!(Log::embedded(settings(directory.path())).unwrap_err(), fewer);
@@ -278,4 +276,87 @@ async fn tails_follow_a_busy_log_across_memory_and_file() {
     let seen = soon(join_all(tails)).await;
     let first = seen[0].as_ref().unwrap();
     assert!(seen.iter().all(|other| other.as_ref().unwrap() == first));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn zz_bench() {
+    let directory = tempfile::tempdir_in(std::env::var("BENCH").unwrap()).unwrap();
+    let log = open(directory.path());
+    let mk = |i: u32| airut_log::Unstamped { header: vec![1; 200], body: vec![2; 300], traceparent: "x".repeat(55) };
+    for depth in [1u32, 16, 64, 512, 2000] {
+        let start = std::time::Instant::now();
+        let n = if depth == 1 { 4000 } else { 60000 };
+        let c0 = log.stats().commits;
+        let tasks: Vec<_> = (0..depth)
+            .map(|d| {
+                let log = log.clone();
+                let r = mk(d);
+                tokio::spawn(async move {
+                    let mut lat = vec![];
+                    for i in 0..n / depth {
+                        let t = std::time::Instant::now();
+                        log.append(partition((i + d) % 12), r.clone()).await.unwrap();
+                        lat.push(t.elapsed());
+                    }
+                    lat
+                })
+            })
+            .collect();
+        let mut lat = vec![];
+        for t in tasks {
+            lat.extend(t.await.unwrap());
+        }
+        lat.sort();
+        let e = start.elapsed();
+        println!(
+            "depth {depth}: {:.0}/s p50 {:?} p99 {:?} p999 {:?} max {:?} commits {}",
+            lat.len() as f64 / e.as_secs_f64(),
+            lat[lat.len() / 2],
+            lat[lat.len() * 99 / 100],
+            lat[lat.len() * 999 / 1000],
+            lat[lat.len() - 1],
+            log.stats().commits - c0
+        );
+    }
+    // plain fsync
+    let f = std::fs::File::create(directory.path().join("x")).unwrap();
+    let mut l = vec![];
+    for i in 0..2000 {
+        use std::os::unix::fs::FileExt;
+        let t = std::time::Instant::now();
+        f.write_all_at(&[1; 4120], i * 4120).unwrap();
+        f.sync_data().unwrap();
+        l.push(t.elapsed());
+    }
+    l.sort();
+    println!("fdatasync p50 {:?} p99 {:?}", l[1000], l[1980]);
+    let t = std::time::Instant::now();
+    drop(log);
+    println!(
+        "close {:?} sizes {:?}",
+        t.elapsed(),
+        std::fs::read_dir(directory.path())
+            .unwrap()
+            .map(|e| {
+                let e = e.unwrap();
+                (e.file_name(), e.metadata().unwrap().len())
+            })
+            .collect::<Vec<_>>()
+    );
+    let t = std::time::Instant::now();
+    let log = open(directory.path());
+    println!("open {:?}", t.elapsed());
+    let mut tail = log.tail(&Positions::new());
+    let t = std::time::Instant::now();
+    let mut c = 0;
+    let mut b = 0;
+    while c < 240000 {
+        let x = tail.next().await.unwrap();
+        c += x.len();
+        b += 1;
+        if c >= 243000 {
+            break;
+        }
+    }
+    println!("tail from file {c} in {:?} batches {b}", t.elapsed());
 }

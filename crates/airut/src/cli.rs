@@ -1,0 +1,190 @@
+//! The command line: what there is, and what each exit status means.
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{config, config::Role, dev, node::Node, once, query, verify};
+
+/// Exit statuses, besides 0 for success.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Something went wrong inside.
+    Fault = 1,
+    /// The command line or the configuration is at fault (as clap has it).
+    Usage = 2,
+    /// The exchange refused: no right, bad input, wrong state. Trying again does not help.
+    Refused = 3,
+    /// Not reachable, or no answer in time. Trying again may help.
+    Unavailable = 4,
+    /// What was verified is not right.
+    NotVerified = 5,
+}
+
+/// A message exchange between public organisations.
+///
+/// Exit status: 0 success, 1 a fault inside, 2 bad usage or configuration, 3 refused, 4 unavailable or too late, 5 not verified.
+#[derive(Debug, Parser)]
+#[command(name = "airut", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a whole exchange on this machine, with throwaway certificates and synthetic persons.
+    Dev(dev::Options),
+    /// Run roles from a configuration file.
+    Serve(ServeOptions),
+    /// Ask for a person's benefits.
+    Query(query::Options),
+    /// The audit ledger.
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
+    /// The configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Debug, Args)]
+struct ServeOptions {
+    /// The configuration file.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The roles to run, instead of the file's.
+    #[arg(long, value_delimiter = ',')]
+    roles: Vec<RoleName>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum RoleName {
+    Gateway,
+    Ledger,
+    Register,
+}
+
+impl From<RoleName> for Role {
+    fn from(name: RoleName) -> Self {
+        match name {
+            RoleName::Gateway => Self::Gateway,
+            RoleName::Ledger => Self::Ledger,
+            RoleName::Register => Self::Register,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum LedgerCommand {
+    /// Verify a data directory offline, while no process has it open.
+    Verify(verify::Options),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Check a configuration file and the environment over it; reports every fault at once.
+    Check(ServeOptions),
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// Runs the command line and returns the process's exit status.
+pub fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(cause) => return fail(Exit::Fault, &cause.into()),
+    };
+    // Another part of the process may have installed it already; which is as good.
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    let result = runtime.block_on(run(command));
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((exit, cause)) => fail(exit, &cause),
+    }
+}
+
+type Outcome = Result<(), (Exit, anyhow::Error)>;
+
+async fn run(command: Command) -> Outcome {
+    match command {
+        Command::Dev(options) if options.once => once::run(&options).await,
+        Command::Dev(options) => dev::run(&options).await.map_err(fault),
+        Command::Serve(options) => serve(&options).await,
+        Command::Query(options) => query::run(&options).await,
+        Command::Ledger(LedgerCommand::Verify(options)) => verify::run(&options),
+        Command::Config(ConfigCommand::Check(options)) => check(&options),
+    }
+}
+
+pub(crate) fn fault(cause: anyhow::Error) -> (Exit, anyhow::Error) {
+    (Exit::Fault, cause)
+}
+
+fn load(options: &ServeOptions) -> Result<config::Config, (Exit, anyhow::Error)> {
+    let roles: Vec<Role> = options.roles.iter().copied().map(Role::from).collect();
+    config::load(options.config.as_deref(), std::env::vars(), &roles)
+        .map_err(|faults| (Exit::Usage, anyhow::Error::new(faults)))
+}
+
+#[allow(clippy::print_stdout, reason = "the command's output")]
+fn check(options: &ServeOptions) -> Outcome {
+    let config = load(options)?;
+    let roles: Vec<&str> = config.roles.iter().map(|role| role.name()).collect();
+    println!("the configuration is good: {} on {}", roles.join(", "), config.listen);
+    Ok(())
+}
+
+#[allow(clippy::print_stdout, reason = "the command's output")]
+async fn serve(options: &ServeOptions) -> Outcome {
+    let config = load(options)?;
+    let telemetry = start_telemetry(&config).map_err(fault)?;
+    let mut node = Node::start(&config).await.map_err(fault)?;
+    println!("ready on {}", node.address);
+    let result = until_stopped(&mut node).await;
+    node.stop().await;
+    telemetry.flush();
+    result.map_err(fault)
+}
+
+/// Waits for the signal to stop, or for a reason that the process can not go on.
+pub(crate) async fn until_stopped(node: &mut Node) -> anyhow::Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        interrupted = tokio::signal::ctrl_c() => Ok(interrupted?),
+        cause = node.failed() => Err(cause),
+    }
+}
+
+/// Sets up logs, traces and metrics for a process.
+pub(crate) fn start_telemetry(config: &config::Config) -> anyhow::Result<airut_telemetry::Telemetry> {
+    let roles: Vec<&str> = config.roles.iter().map(|role| role.name()).collect();
+    let logs = match config.telemetry.logs.as_str() {
+        "text" => airut_telemetry::LogFormat::Text,
+        _ => airut_telemetry::LogFormat::Json,
+    };
+    let settings = airut_telemetry::Settings {
+        service: format!("airut-{}", roles.join("-")),
+        logs,
+        filter: config.telemetry.filter.clone(),
+        otlp_endpoint: config.telemetry.otlp_endpoint.clone(),
+        metrics_listen: config.metrics_listen.map(SocketAddr::from),
+    };
+    Ok(airut_telemetry::start(&settings)?)
+}
+
+#[allow(clippy::print_stderr, reason = "the command's output")]
+fn fail(exit: Exit, cause: &anyhow::Error) -> ExitCode {
+    eprintln!("airut: {cause:#}");
+    ExitCode::from(exit as u8)
+}

@@ -1,0 +1,389 @@
+//! Configuration: one TOML file, environment variables `AIRUT__…` over it, every fault reported at once.
+//!
+//! `AIRUT__TLS__KEY=/run/secrets/key` sets `key` in `[tls]`. Values are read as TOML where they are TOML, else as text.
+
+use std::{
+    collections::BTreeSet,
+    fmt, fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+
+/// The prefix of environment variables.
+const PREFIX: &str = "AIRUT__";
+
+/// What to run, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What this process does.
+    pub roles: BTreeSet<Role>,
+    /// Where gRPC is served.
+    pub listen: SocketAddr,
+    /// Where Prometheus may fetch metrics; nowhere when absent.
+    pub metrics_listen: Option<SocketAddr>,
+    /// The directory of this process's own files: folds and the ledger.
+    pub data: PathBuf,
+    /// The log.
+    pub log: LogConfig,
+    /// The server's certificate and whom it lets in.
+    pub tls: Tls,
+    /// Secret keys.
+    pub keys: Keys,
+    /// The directory of the partners' definitions.
+    pub partners: PathBuf,
+    /// The ledger.
+    pub ledger: LedgerConfig,
+    /// The reference responder.
+    pub register: RegisterConfig,
+    /// Logs and traces.
+    pub telemetry: TelemetryConfig,
+}
+
+/// What a process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// The gRPC edge and the folds it needs.
+    Gateway,
+    /// The tree, its checkpoints and proofs.
+    Ledger,
+    /// The reference responder.
+    Register,
+}
+
+impl Role {
+    /// The name in configuration and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Ledger => "ledger",
+            Self::Register => "register",
+        }
+    }
+}
+
+/// The log.
+#[derive(Clone, Debug)]
+pub enum LogConfig {
+    /// One file on this machine.
+    Embedded {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// The server's certificate and whom it lets in: PEM files.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    /// The server's certificate chain.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// The authorities that issue client certificates.
+    pub client_cas: Vec<PathBuf>,
+    /// Their revocation lists.
+    pub crls: Vec<PathBuf>,
+}
+
+/// Secret keys.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Keys {
+    /// The key ring: bodies, pseudonyms, partitions.
+    pub ring: PathBuf,
+    /// The gateway's receipt key.
+    pub receipt: PathBuf,
+}
+
+/// The ledger.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LedgerConfig {
+    /// The tree's name, first line of every checkpoint.
+    pub origin: String,
+}
+
+impl Default for LedgerConfig {
+    fn default() -> Self {
+        Self { origin: "airut.example/ledger".to_owned() }
+    }
+}
+
+/// The reference responder.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RegisterConfig {
+    /// The exchange it answers for, such as `127.0.0.1:7443`; this process's own when absent.
+    pub server: Option<String>,
+    /// The authority of the exchange's certificate.
+    pub ca: PathBuf,
+    /// Its client certificate.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// What its synthetic persons are made from: the same seed makes the same persons.
+    pub seed: u64,
+    /// How many.
+    pub persons: u32,
+}
+
+impl Default for RegisterConfig {
+    fn default() -> Self {
+        let file = PathBuf::new();
+        Self { server: None, ca: file.clone(), certificate: file.clone(), key: file, seed: 1, persons: 10_000 }
+    }
+}
+
+/// Logs and traces.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TelemetryConfig {
+    /// `json` or `text`, to standard error.
+    pub logs: String,
+    /// What is logged, as `RUST_LOG` writes it.
+    pub filter: String,
+    /// Where spans go (OTLP over gRPC); nowhere when absent.
+    pub otlp_endpoint: Option<String>,
+}
+
+impl Default for TelemetryConfig {
+    fn default() -> Self {
+        Self { logs: "json".to_owned(), filter: "info".to_owned(), otlp_endpoint: None }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Raw {
+    roles: BTreeSet<Role>,
+    listen: String,
+    metrics_listen: Option<String>,
+    data: PathBuf,
+    log: RawLog,
+    tls: Tls,
+    keys: Keys,
+    partners: PathBuf,
+    ledger: LedgerConfig,
+    register: RegisterConfig,
+    telemetry: TelemetryConfig,
+}
+
+impl Default for Raw {
+    fn default() -> Self {
+        Self {
+            roles: BTreeSet::new(),
+            listen: "127.0.0.1:7443".to_owned(),
+            metrics_listen: None,
+            data: PathBuf::new(),
+            log: RawLog::default(),
+            tls: Tls::default(),
+            keys: Keys::default(),
+            partners: PathBuf::new(),
+            ledger: LedgerConfig::default(),
+            register: RegisterConfig::default(),
+            telemetry: TelemetryConfig::default(),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawLog {
+    engine: String,
+    path: Option<PathBuf>,
+}
+
+impl Default for RawLog {
+    fn default() -> Self {
+        Self { engine: "embedded".to_owned(), path: None }
+    }
+}
+
+/// Everything that is wrong with a configuration.
+#[derive(Debug)]
+pub struct Faults(pub Vec<String>);
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the configuration has {} fault(s)", self.0.len())?;
+        self.0.iter().try_for_each(|fault| write!(f, "\n  {fault}"))
+    }
+}
+
+impl std::error::Error for Faults {}
+
+/// Reads the file, the environment over it, and checks the whole.
+///
+/// # Errors
+/// Every fault at once, each with the setting's name.
+pub fn load(
+    file: Option<&Path>,
+    environment: impl Iterator<Item = (String, String)>,
+    roles: &[Role],
+) -> Result<Config, Faults> {
+    let mut table = match file {
+        None => toml::Table::new(),
+        Some(path) => {
+            let text = fs::read_to_string(path).map_err(|cause| one(format!("{}: {cause}", path.display())))?;
+            text.parse().map_err(|cause| one(format!("{}: {cause}", path.display())))?
+        }
+    };
+    for (name, value) in environment {
+        if let Some(name) = name.strip_prefix(PREFIX) {
+            let keys: Vec<String> = name.split("__").map(str::to_lowercase).collect();
+            set(&mut table, &keys, &value).map_err(|fault| one(format!("{PREFIX}{name}: {fault}")))?;
+        }
+    }
+    let raw: Raw = table.try_into().map_err(|cause: toml::de::Error| one(cause.to_string()))?;
+    check(raw, roles)
+}
+
+fn one(fault: String) -> Faults {
+    Faults(vec![fault.trim_end().to_owned()])
+}
+
+fn set(table: &mut toml::Table, keys: &[String], value: &str) -> Result<(), String> {
+    match keys {
+        [] => Err("names no setting".to_owned()),
+        [key] => {
+            let parsed = format!("v = {value}").parse::<toml::Table>().ok().and_then(|mut table| table.remove("v"));
+            table.insert(key.clone(), parsed.unwrap_or_else(|| toml::Value::String(value.to_owned())));
+            Ok(())
+        }
+        [key, rest @ ..] => {
+            let inner = table.entry(key.clone()).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+            set(inner.as_table_mut().ok_or_else(|| format!("{key} is not a table"))?, rest, value)
+        }
+    }
+}
+
+fn check(raw: Raw, roles: &[Role]) -> Result<Config, Faults> {
+    let mut faults = Vec::new();
+    let roles: BTreeSet<Role> = if roles.is_empty() { raw.roles } else { roles.iter().copied().collect() };
+    if roles.is_empty() {
+        faults.push("roles: at least one of gateway, ledger, register".to_owned());
+    }
+    let listen = address(&mut faults, "listen", &raw.listen);
+    let metrics_listen = raw.metrics_listen.as_deref().map(|text| address(&mut faults, "metrics_listen", text));
+    if raw.data.as_os_str().is_empty() {
+        faults.push("data: a directory is required".to_owned());
+    }
+    let log = match (raw.log.engine.as_str(), raw.log.path) {
+        ("embedded", path) => LogConfig::Embedded { path: path.unwrap_or_else(|| raw.data.join("log.sqlite")) },
+        (engine, _) => {
+            faults.push(format!("log.engine: must be embedded, and is {engine}"));
+            LogConfig::Embedded { path: PathBuf::new() }
+        }
+    };
+    if roles.contains(&Role::Gateway) || roles.contains(&Role::Ledger) {
+        readable(&mut faults, "tls.certificate", &raw.tls.certificate);
+        readable(&mut faults, "tls.key", &raw.tls.key);
+        files(&mut faults, "tls.client_cas", &raw.tls.client_cas);
+        files(&mut faults, "tls.crls", &raw.tls.crls);
+    }
+    if roles.contains(&Role::Gateway) {
+        required(&mut faults, "keys.ring", &raw.keys.ring);
+        required(&mut faults, "keys.receipt", &raw.keys.receipt);
+        if !raw.partners.is_dir() {
+            faults.push(format!("partners: {} is not a directory", raw.partners.display()));
+        }
+    }
+    if roles.contains(&Role::Register) {
+        readable(&mut faults, "register.ca", &raw.register.ca);
+        readable(&mut faults, "register.certificate", &raw.register.certificate);
+        readable(&mut faults, "register.key", &raw.register.key);
+        if raw.register.server.is_none() && !roles.contains(&Role::Gateway) {
+            faults.push("register.server: is required where the gateway is another process".to_owned());
+        }
+        if !(1..=1_000_000).contains(&raw.register.persons) {
+            faults.push("register.persons: must be 1 to 1000000".to_owned());
+        }
+    }
+    if raw.ledger.origin.trim().is_empty() || raw.ledger.origin.chars().any(char::is_whitespace) {
+        faults.push("ledger.origin: must be a name without spaces".to_owned());
+    }
+    if !["json", "text"].contains(&raw.telemetry.logs.as_str()) {
+        faults.push(format!("telemetry.logs: must be json or text, and is {}", raw.telemetry.logs));
+    }
+    if !faults.is_empty() {
+        return Err(Faults(faults));
+    }
+    Ok(Config {
+        roles,
+        listen,
+        metrics_listen,
+        data: raw.data,
+        log,
+        tls: raw.tls,
+        keys: raw.keys,
+        partners: raw.partners,
+        ledger: raw.ledger,
+        register: raw.register,
+        telemetry: raw.telemetry,
+    })
+}
+
+fn address(faults: &mut Vec<String>, name: &str, text: &str) -> SocketAddr {
+    text.parse().unwrap_or_else(|_| {
+        faults.push(format!("{name}: must be an address and a port, such as 127.0.0.1:7443, and is {text}"));
+        SocketAddr::from(([127, 0, 0, 1], 0))
+    })
+}
+
+fn required(faults: &mut Vec<String>, name: &str, path: &Path) {
+    if path.as_os_str().is_empty() {
+        faults.push(format!("{name}: a file is required"));
+    }
+}
+
+fn readable(faults: &mut Vec<String>, name: &str, path: &Path) {
+    if path.as_os_str().is_empty() {
+        faults.push(format!("{name}: a file is required"));
+    } else if let Err(cause) = fs::File::open(path) {
+        faults.push(format!("{name}: {}: {}", path.display(), plain(&cause)));
+    }
+}
+
+fn files(faults: &mut Vec<String>, name: &str, paths: &[PathBuf]) {
+    if paths.is_empty() {
+        faults.push(format!("{name}: at least one file is required"));
+    }
+    paths.iter().for_each(|path| readable(faults, name, path));
+}
+
+fn plain(cause: &io::Error) -> String {
+    match cause.kind() {
+        io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        io::ErrorKind::PermissionDenied => "may not be read".to_owned(),
+        _ => cause.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_fault_is_reported_at_once() {
+        let environment = [
+            ("AIRUT__LISTEN".to_owned(), "nowhere".to_owned()),
+            ("AIRUT__LOG__ENGINE".to_owned(), "paper".to_owned()),
+            ("AIRUT__TELEMETRY__LOGS".to_owned(), "xml".to_owned()),
+            ("PATH".to_owned(), "/bin".to_owned()),
+        ];
+        let faults = load(None, environment.into_iter(), &[Role::Gateway]).expect_err("full of faults").to_string();
+        for name in ["listen:", "data:", "log.engine:", "tls.certificate:", "tls.crls:", "keys.ring:", "telemetry.logs:"] {
+            assert!(faults.contains(name), "{name} is missing in\n{faults}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_setting_is_a_fault() {
+        let environment = [("AIRUT__TLS__CERTIFIKATE".to_owned(), "x".to_owned())];
+        let faults = load(None, environment.into_iter(), &[]).expect_err("unknown").to_string();
+        assert!(faults.contains("certifikate"), "{faults}");
+    }
+}

@@ -1,0 +1,221 @@
+//! `airut dev`: a whole exchange on this machine, out of nothing, for whoever wants to try it.
+//!
+//! Certificates and keys are throwaway, persons synthetic. The data directory holds everything: delete it to start afresh.
+
+use std::{
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use airut_domain::{id::PartnerId, partner::Partner, time::Timestamp};
+use airut_exchange::{ReceiptKey, World};
+use airut_identity::dev_ca::DevCa;
+use airut_log::KeyRing;
+use airut_register::Register;
+use anyhow::Context;
+use clap::Args;
+
+use crate::{
+    cli,
+    config::{Config, Keys, LedgerConfig, LogConfig, RegisterConfig, Role, TelemetryConfig, Tls},
+    node::Node,
+    partners,
+};
+
+/// Seed and number of the synthetic persons: the same for everybody, so that examples can be repeated.
+const SEED: u64 = 1;
+const PERSONS: u32 = 10_000;
+
+/// The partners' definitions that a new data directory begins with.
+const PARTNERS: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/partners.rs"));
+
+/// Options of `airut dev`.
+#[derive(Clone, Debug, Args)]
+pub struct Options {
+    /// Where everything is kept.
+    #[arg(long, value_name = "DIR", default_value = "airut-data")]
+    pub data: PathBuf,
+    /// Where gRPC is served: 127.0.0.1:7443, or with --once any free port.
+    #[arg(long)]
+    pub listen: Option<SocketAddr>,
+    /// Where Prometheus may fetch metrics: 127.0.0.1:9464, or with --once nowhere.
+    #[arg(long)]
+    pub metrics_listen: Option<SocketAddr>,
+    /// Where spans go (OTLP over gRPC), such as http://127.0.0.1:4317.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
+    /// Play a query with synthetic partners, tell what happened, verify the ledger, and end.
+    #[arg(long)]
+    pub once: bool,
+}
+
+/// A data directory, laid out.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    dir: PathBuf,
+}
+
+impl Layout {
+    /// Makes the directory with all that a first start needs, and keeps what is there already.
+    ///
+    /// # Errors
+    /// With the file that can not be written.
+    pub fn prepare(dir: &Path) -> anyhow::Result<Self> {
+        let layout = Self { dir: dir.to_owned() };
+        for sub in ["", "pki", "keys", "partners"] {
+            let sub = layout.dir.join(sub);
+            fs::create_dir_all(&sub).with_context(|| sub.display().to_string())?;
+        }
+        let world = World::system();
+        let now = world.now();
+        layout.write_partners()?;
+        layout.issue_certificates(now)?;
+        layout.make_keys(&world)?;
+        layout.write_persons(now)?;
+        Ok(layout)
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The configuration that runs all roles on it.
+    pub fn config(&self, options: &Options) -> Config {
+        let pki = self.dir.join("pki");
+        Config {
+            roles: [Role::Gateway, Role::Ledger, Role::Register].into(),
+            listen: options.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], if options.once { 0 } else { 7443 }))),
+            metrics_listen: options.metrics_listen.or((!options.once).then_some(([127, 0, 0, 1], 9464).into())),
+            data: self.dir.clone(),
+            log: LogConfig::Embedded { path: self.dir.join("log.sqlite") },
+            tls: Tls {
+                certificate: pki.join("server.crt"),
+                key: pki.join("server.key"),
+                client_cas: vec![pki.join("ca.crt")],
+                crls: vec![pki.join("crl.pem")],
+            },
+            keys: Keys { ring: self.ring(), receipt: self.receipt_key() },
+            partners: self.dir.join("partners"),
+            ledger: LedgerConfig { origin: "airut.example/dev".to_owned() },
+            register: RegisterConfig {
+                server: None,
+                ca: pki.join("ca.crt"),
+                certificate: pki.join("kela.crt"),
+                key: pki.join("kela.key"),
+                seed: SEED,
+                persons: PERSONS,
+            },
+            telemetry: TelemetryConfig {
+                logs: "json".to_owned(),
+                filter: std::env::var("RUST_LOG").unwrap_or_else(|_| "warn".to_owned()),
+                otlp_endpoint: options.otlp_endpoint.clone(),
+            },
+        }
+    }
+
+    fn ring(&self) -> PathBuf {
+        self.dir.join("keys/ring.toml")
+    }
+
+    fn receipt_key(&self) -> PathBuf {
+        self.dir.join("keys/receipt.key")
+    }
+
+    fn write_partners(&self) -> anyhow::Result<()> {
+        for (name, text) in PARTNERS {
+            write_new(&self.dir.join("partners").join(name), text)?;
+        }
+        Ok(())
+    }
+
+    fn partners(&self) -> anyhow::Result<Vec<Partner>> {
+        partners::read(&self.dir.join("partners")).map_err(|faults| anyhow::anyhow!("{}", faults.join("\n  ")))
+    }
+
+    fn issue_certificates(&self, now: Timestamp) -> anyhow::Result<()> {
+        let ca = DevCa::open_or_create(&self.dir.join("pki"), now).context("the development CA")?;
+        for partner in self.partners()? {
+            ca.issue(&partner.id, now).with_context(|| format!("a certificate for {}", partner.id))?;
+        }
+        Ok(())
+    }
+
+    fn make_keys(&self, world: &World) -> anyhow::Result<()> {
+        if !self.ring().exists() {
+            let ring = KeyRing::generate(world.randomness(), world.now().date().year());
+            ring.save(self.ring()).context("the key ring")?;
+        }
+        let key = ReceiptKey::open_or_create(&self.receipt_key(), world)?;
+        let public = self.dir.join("pki/receipt-keys.txt");
+        fs::write(&public, key.public_line()).with_context(|| public.display().to_string())
+    }
+
+    fn write_persons(&self, now: Timestamp) -> anyhow::Result<()> {
+        let register = Register::generate(SEED, PERSONS, now.date());
+        let codes: String = register.identity_codes().iter().map(|code| format!("{}\n", code.as_str())).collect();
+        write_new(&self.dir.join("persons.txt"), &codes)
+    }
+
+    /// Where a partner's certificate lies.
+    pub fn partner_files(&self, partner: &PartnerId) -> (PathBuf, PathBuf, PathBuf) {
+        let pki = self.dir.join("pki");
+        (pki.join("ca.crt"), pki.join(format!("{partner}.crt")), pki.join(format!("{partner}.key")))
+    }
+}
+
+/// Runs until told to stop.
+///
+/// # Errors
+/// When it can not start, or can not go on.
+#[allow(clippy::print_stdout, reason = "the command's output")]
+pub async fn run(options: &Options) -> anyhow::Result<()> {
+    let layout = Layout::prepare(&options.data)?;
+    let config = layout.config(options);
+    let telemetry = cli::start_telemetry(&config)?;
+    let mut node = Node::start(&config).await?;
+    println!("{}", welcome(&layout, &node, config.metrics_listen));
+    println!("ready");
+    let result = cli::until_stopped(&mut node).await;
+    println!("stopping");
+    node.stop().await;
+    telemetry.flush();
+    result
+}
+
+fn welcome(layout: &Layout, node: &Node, metrics: Option<SocketAddr>) -> String {
+    let data = layout.dir.display();
+    let address = node.address;
+    let server = if address.port() == 7443 { String::new() } else { format!(" --server {address}") };
+    let data_option = if layout.dir == Path::new("airut-data") { String::new() } else { format!(" --data {data}") };
+    let program = std::env::args().next().unwrap_or_else(|| "airut".to_owned());
+    format!(
+        "Airut, a message exchange between public organisations. Everything here is synthetic.
+
+  gRPC     https://{address}  (mTLS; certificates in {data}/pki)
+  metrics  {metrics}
+  persons  {data}/persons.txt  ({PERSONS} synthetic identity codes, one a line)
+
+Try, in another terminal:
+
+  head -n 1 {data}/persons.txt | {program} query --as pirkanmaa --subject-stdin{data_option}{server}
+  head -n 1 {data}/persons.txt | {program} query --as pension-provider --subject-stdin{data_option}{server}
+
+and, once this has been stopped with Ctrl-C:
+
+  {program} ledger verify{data_option}
+",
+        metrics = metrics.map(|address| format!("http://{address}/metrics")).unwrap_or_default(),
+    )
+}
+
+/// Writes a file that is not there yet.
+fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
+    use io::Write;
+    match fs::OpenOptions::new().write(true).create_new(true).open(path) {
+        Ok(mut file) => file.write_all(text.as_bytes()).with_context(|| path.display().to_string()),
+        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(cause) => Err(cause).with_context(|| path.display().to_string()),
+    }
+}

@@ -1,0 +1,242 @@
+//! What was read of the log and is not in the tree yet: leaves that wait for their place, and the order records that give it.
+//!
+//! Bounded: who fills it asks [`Inbox::is_full`] first and then takes no more from the tail. It never leaves out a record:
+//! offsets must follow each other without a gap, and a record that this build can not read is an error.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use airut_domain::{
+    partition::{Partition, Position, Topic},
+    record::{Kind, Order, Runs, Stored, leaf_bytes},
+    time::Timestamp,
+};
+use airut_wire::record::{Unreadable, decode};
+
+use crate::{
+    order::{Fold, Segment, ordered_partitions},
+    store::NewLeaf,
+};
+
+/// How many leaves, and how many of their bytes, wait at most before no more is taken from the tail.
+const LEAVES: usize = 50_000;
+const LEAF_BYTES: usize = 32 << 20;
+/// How many order records wait at most.
+const ORDERS: usize = 4096;
+/// How many leaves, and how many of their bytes, go into one transaction at most, or a single larger one.
+const BATCH_LEAVES: usize = 10_000;
+const BATCH_BYTES: usize = 8 << 20;
+
+/// Why a record could not be taken in. The ledger must stop: it can not know what it leaves out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum TakeError {
+    /// The offset is not the next one.
+    #[error("the log gives {found} where {expected} comes next")]
+    Gap {
+        /// What should have come.
+        expected: u64,
+        /// What came.
+        found: Position,
+    },
+    /// This build does not know what the record says.
+    #[error("the record {position} is {error}")]
+    Unreadable {
+        /// Its place.
+        position: Position,
+        /// Why.
+        error: Unreadable,
+    },
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    lanes: BTreeMap<Partition, Lane>,
+    leaves: usize,
+    bytes: usize,
+    orders: VecDeque<OrderRecord>,
+    next_order: u64,
+}
+
+/// The records of one partition.
+#[derive(Debug)]
+struct Lane {
+    /// The offset that comes next.
+    next: u64,
+    leaves: VecDeque<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    leaf: NewLeaf,
+    stamp: Timestamp,
+}
+
+/// A record of `airut.order`.
+#[derive(Debug)]
+struct OrderRecord {
+    offset: u64,
+    stamp: Timestamp,
+    order: Order,
+}
+
+/// What the order records put next.
+#[derive(Debug)]
+pub(crate) struct Gathered {
+    /// The next leaves of the tree.
+    pub(crate) leaves: Vec<NewLeaf>,
+    /// The checkpoints that were passed.
+    pub(crate) checkpoints: Vec<Passed>,
+    /// Why no more.
+    pub(crate) then: Then,
+}
+
+/// A checkpoint of `airut.order`, unverified.
+#[derive(Clone, Debug)]
+pub(crate) struct Passed {
+    /// The record's offset.
+    pub(crate) offset: u64,
+    /// When the log took it.
+    pub(crate) stamp: Timestamp,
+    /// The note.
+    pub(crate) note: String,
+    /// How many of the leaves gathered with it come before it.
+    pub(crate) leaves_before: usize,
+}
+
+/// Why no more was gathered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// Every order record has been applied.
+    Done,
+    /// It is enough for one transaction.
+    Full,
+    /// These records have been ordered and not come yet.
+    Missing(Segment),
+}
+
+impl Inbox {
+    /// An empty one that goes on where the fold stands.
+    pub(crate) fn new(fold: &Fold) -> Self {
+        let lane = |partition| (partition, Lane { next: fold.end(partition), leaves: VecDeque::new() });
+        let lanes = ordered_partitions().map(lane).collect();
+        Self { lanes, leaves: 0, bytes: 0, orders: VecDeque::new(), next_order: fold.next }
+    }
+
+    /// Where to go on reading in each partition.
+    pub(crate) fn positions(&self) -> BTreeMap<Partition, u64> {
+        let mut positions: BTreeMap<_, _> = self.lanes.iter().map(|(partition, lane)| (*partition, lane.next)).collect();
+        positions.insert(Partition::only(Topic::Order), self.next_order);
+        positions
+    }
+
+    /// Up to where the partition was taken in.
+    pub(crate) fn next(&self, partition: Partition) -> u64 {
+        self.lanes.get(&partition).map_or(self.next_order, |lane| lane.next)
+    }
+
+    /// Whether no more is to be taken from the tail.
+    pub(crate) fn is_full(&self) -> bool {
+        self.leaves >= LEAVES || self.bytes >= LEAF_BYTES || self.orders.len() >= ORDERS
+    }
+
+    /// Whether every order record that came has been applied.
+    pub(crate) fn orders_are_applied(&self) -> bool {
+        self.orders.is_empty()
+    }
+
+    /// The stamp of the oldest leaf that waits.
+    pub(crate) fn oldest(&self) -> Option<Timestamp> {
+        self.lanes.values().filter_map(|lane| Some(lane.leaves.front()?.stamp)).min()
+    }
+
+    /// Takes in a record. One that was taken in before is passed over, since it can come both from the tail and from a read.
+    pub(crate) fn take(&mut self, record: &Stored) -> Result<(), TakeError> {
+        let Position { partition, offset } = record.position;
+        let expected = self.next(partition);
+        if offset < expected {
+            return Ok(());
+        }
+        if offset > expected {
+            return Err(TakeError::Gap { expected, found: record.position });
+        }
+        let unreadable = |error| TakeError::Unreadable { position: record.position, error };
+        let kind = decode(&record.header).map_err(unreadable)?.kind;
+        if let Some(lane) = self.lanes.get_mut(&partition) {
+            lane.next += 1;
+            if kind.is_leaf() {
+                let bytes = leaf_bytes(record.position, record.stamp, &record.header);
+                self.leaves += 1;
+                self.bytes += bytes.len();
+                lane.leaves.push_back(Waiting { leaf: NewLeaf { position: record.position, bytes }, stamp: record.stamp });
+            }
+        } else {
+            self.next_order += 1;
+            // Anything else in `airut.order` says nothing about the order.
+            if let Kind::Order(order) = kind {
+                self.orders.push_back(OrderRecord { offset, stamp: record.stamp, order });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a leaf has come that lies beyond `ordered`.
+    pub(crate) fn has_leaf_beyond(&self, ordered: &Fold) -> bool {
+        let mut lanes = self.lanes.iter();
+        lanes.any(|(partition, lane)| {
+            lane.leaves.back().is_some_and(|waiting| waiting.leaf.position.offset >= ordered.end(*partition))
+        })
+    }
+
+    /// The run that orders all that has come beyond `ordered`, leaves or not.
+    pub(crate) fn run_beyond(&self, ordered: &Fold) -> Runs {
+        let beyond = self.lanes.iter().filter(|(partition, lane)| lane.next > ordered.end(**partition));
+        Runs { runs: beyond.map(|(partition, lane)| (*partition, lane.next)).collect() }
+    }
+
+    /// Takes out what the order records put next, up to a bound, and moves the fold along.
+    pub(crate) fn gather(&mut self, fold: &mut Fold) -> Gathered {
+        let mut gathered = Gathered { leaves: Vec::new(), checkpoints: Vec::new(), then: Then::Done };
+        let mut room = BATCH_BYTES;
+        while let Some(OrderRecord { offset, stamp, order }) = self.orders.pop_front() {
+            match &order {
+                Order::Run(run) => {
+                    let then = self.gather_run(run, fold, &mut gathered.leaves, &mut room);
+                    if then != Then::Done {
+                        // Half taken in: what is left of it comes next.
+                        self.orders.push_front(OrderRecord { offset, stamp, order });
+                        gathered.then = then;
+                        return gathered;
+                    }
+                }
+                Order::Checkpoint(note) => {
+                    let leaves_before = gathered.leaves.len();
+                    gathered.checkpoints.push(Passed { offset, stamp, note: note.clone(), leaves_before });
+                }
+            }
+            fold.applied(offset);
+        }
+        gathered
+    }
+
+    fn gather_run(&mut self, run: &Runs, fold: &mut Fold, leaves: &mut Vec<NewLeaf>, room: &mut usize) -> Then {
+        for segment in fold.segments(run) {
+            let lane = self.lanes.get_mut(&segment.partition).expect("a segment is of an ordered partition");
+            while lane.leaves.front().is_some_and(|waiting| waiting.leaf.position.offset < segment.to) {
+                if leaves.len() >= BATCH_LEAVES || *room == 0 {
+                    return Then::Full;
+                }
+                let leaf = lane.leaves.pop_front().expect("looked at before").leaf;
+                fold.take(segment.partition, leaf.position.offset + 1);
+                self.leaves -= 1;
+                self.bytes -= leaf.bytes.len();
+                *room = room.saturating_sub(leaf.bytes.len());
+                leaves.push(leaf);
+            }
+            fold.take(segment.partition, lane.next.min(segment.to));
+            if lane.next < segment.to {
+                return Then::Missing(Segment { from: lane.next, ..segment });
+            }
+        }
+        Then::Done
+    }
+}

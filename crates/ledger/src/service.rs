@@ -1,0 +1,295 @@
+//! `LedgerService`: the newest checkpoint for every partner, entries and proofs for those they concern.
+//!
+//! Auditors see every entry, others those that they are a party of. To anybody else an entry does not exist: the answer, and
+//! the time it takes, are the same as for a record that never was. Nothing is shown that is not in a signed checkpoint.
+
+use std::{
+    ops::ControlFlow,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use airut_domain::{
+    partition::{Position, parse_position},
+    partner,
+    refusal::{Reason, Refusal, Violation},
+    registry::{Unidentified, VerifiedPartner},
+};
+use airut_log::Random;
+use airut_wire::{
+    timestamp,
+    v1::{
+        self, Entry, GetCheckpointRequest, GetCheckpointResponse, GetInclusionProofRequest, GetInclusionProofResponse,
+        ListEntriesRequest, ListEntriesResponse, ledger_service_server::LedgerService,
+    },
+};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::spawn_blocking,
+    time::{Instant, timeout_at},
+};
+use tonic::{Request, Response};
+
+use crate::{
+    leaf,
+    status::{Signed, Status},
+    store::{Reader, StoreError},
+};
+
+/// Finds out who calls, from what the connection left in the request.
+pub type Caller = Arc<dyn Fn(&http::Extensions) -> Result<VerifiedPartner, Unidentified> + Send + Sync>;
+
+/// How long a proof waits for its record to come into a checkpoint; a caller with less time leaves earlier.
+const WAIT: Duration = Duration::from_secs(2);
+/// The page sizes.
+const PAGE: usize = 50;
+const LARGEST_PAGE: usize = 1000;
+/// How many bytes of leaves a page has at most, or one larger leaf. Each is sent twice, as leaf and as header.
+const PAGE_BYTES: usize = 1 << 20;
+/// How many entries one call looks at.
+const SCAN: u64 = 10_000;
+/// How many calls read the file at once; more wait.
+const READERS: usize = 2;
+
+/// See the module.
+pub struct Service {
+    readers: Arc<Readers>,
+    status: watch::Receiver<Status>,
+    caller: Caller,
+    random: Random,
+}
+
+/// Why a call gets no answer.
+enum Fault {
+    Refused(Refusal),
+    Storage(StoreError),
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        Self::Storage(error)
+    }
+}
+
+impl From<Reason> for Fault {
+    fn from(reason: Reason) -> Self {
+        Self::Refused(Refusal::new(reason))
+    }
+}
+
+impl Service {
+    pub(crate) fn new(
+        readers: Arc<Readers>, status: watch::Receiver<Status>, caller: Caller, random: Random,
+    ) -> Self {
+        Self { readers, status, caller, random }
+    }
+
+    fn identify<T>(&self, request: &Request<T>) -> Result<VerifiedPartner, Fault> {
+        (self.caller)(request.extensions()).map_err(|unidentified| Fault::Refused(unidentified.refusal))
+    }
+
+    fn checkpoint(&self) -> Result<Signed, Fault> {
+        self.status.borrow().checkpoint.clone().ok_or_else(|| Reason::NotServing.into())
+    }
+
+    /// The answer, or the status that refuses it. What happened inside stays in the log, under the request's id.
+    fn answer<T>(&self, outcome: Result<T, Fault>) -> Result<Response<T>, tonic::Status> {
+        let refusal = match outcome {
+            Ok(answer) => return Ok(Response::new(answer)),
+            Err(Fault::Refused(refusal)) => (refusal, None),
+            Err(Fault::Storage(error)) => (Refusal::new(Reason::NotServing), Some(error)),
+        };
+        let request_id = hex::encode(self.random.bytes::<16>());
+        match refusal {
+            (refusal, None) => {
+                tracing::info!(request_id, reason = %refusal.reason, "refused");
+                Err(airut_wire::status(&refusal, &request_id))
+            }
+            (refusal, Some(error)) => {
+                tracing::error!(request_id, %error, "the ledger's file can not be read");
+                Err(airut_wire::status(&refusal, &request_id))
+            }
+        }
+    }
+
+    async fn prove(&self, caller: VerifiedPartner, position: Position) -> Result<GetInclusionProofResponse, Fault> {
+        let deadline = Instant::now() + WAIT;
+        let mut status = self.status.clone();
+        loop {
+            let checkpoint = status.borrow_and_update().checkpoint.clone();
+            if let Some(checkpoint) = checkpoint {
+                let caller = caller.clone();
+                let proof = self.readers.read(move |reader| proof(reader, &caller, position, &checkpoint)).await?;
+                if let Some(proof) = proof {
+                    return Ok(proof);
+                }
+            }
+            // Not there yet, never there, and not the caller's: all wait the same time.
+            let changed = timeout_at(deadline, status.changed()).await;
+            if changed.is_err() || changed.is_ok_and(|changed| changed.is_err()) {
+                tokio::time::sleep_until(deadline).await;
+                return Err(Reason::NotFound.into());
+            }
+        }
+    }
+
+    async fn list(&self, caller: VerifiedPartner, request: ListEntriesRequest) -> Result<ListEntriesResponse, Fault> {
+        let page = Page::try_from(request)?;
+        let size = self.checkpoint()?.size;
+        self.readers.read(move |reader| list(reader, &caller, page, size)).await
+    }
+}
+
+#[tonic::async_trait]
+impl LedgerService for Service {
+    async fn get_checkpoint(
+        &self, request: Request<GetCheckpointRequest>,
+    ) -> Result<Response<GetCheckpointResponse>, tonic::Status> {
+        let checkpoint = self.identify(&request).and_then(|_| self.checkpoint());
+        self.answer(checkpoint.map(|signed| GetCheckpointResponse { checkpoint: signed.note.to_string() }))
+    }
+
+    async fn get_inclusion_proof(
+        &self, request: Request<GetInclusionProofRequest>,
+    ) -> Result<Response<GetInclusionProofResponse>, tonic::Status> {
+        let proof = async {
+            let caller = self.identify(&request)?;
+            let position = parse_position(&request.get_ref().position)
+                .ok_or_else(|| invalid("position", "must be topic/partition/offset"))?;
+            self.prove(caller, position).await
+        };
+        self.answer(proof.await)
+    }
+
+    async fn list_entries(
+        &self, request: Request<ListEntriesRequest>,
+    ) -> Result<Response<ListEntriesResponse>, tonic::Status> {
+        let page = async {
+            let caller = self.identify(&request)?;
+            self.list(caller, request.into_inner()).await
+        };
+        self.answer(page.await)
+    }
+}
+
+/// What is asked for: so many entries from this index on.
+struct Page {
+    from: u64,
+    size: usize,
+}
+
+impl TryFrom<ListEntriesRequest> for Page {
+    type Error = Fault;
+
+    fn try_from(request: ListEntriesRequest) -> Result<Self, Fault> {
+        let size = match usize::try_from(request.page_size) {
+            Ok(0) => PAGE,
+            Ok(size) => size.min(LARGEST_PAGE),
+            Err(_) => return Err(invalid("page_size", "must not be negative")),
+        };
+        let from = match request.page_token.as_str() {
+            "" => 0,
+            token => token.parse().map_err(|_| invalid("page_token", "must be one that was given with a page"))?,
+        };
+        Ok(Self { from, size })
+    }
+}
+
+fn invalid(field: &'static str, fault: &str) -> Fault {
+    Fault::Refused(Refusal::fields(vec![Violation { field, fault: fault.to_owned() }]))
+}
+
+fn proof(
+    reader: &Reader, caller: &VerifiedPartner, position: Position, checkpoint: &Signed,
+) -> Result<Option<GetInclusionProofResponse>, Fault> {
+    let index = reader.index_of(position)?.filter(|index| *index < checkpoint.size);
+    let Some(index) = index else { return Ok(None) };
+    let leaf = reader.leaf(index)?.ok_or(StoreError::Value { table: "entries" })?;
+    let Some(entry) = visible(caller, index, &leaf)? else { return Ok(None) };
+    let path = reader.path(index, checkpoint.size)?;
+    Ok(Some(GetInclusionProofResponse {
+        entry: Some(entry),
+        path: path.into_iter().map(|hash| hash.0.to_vec()).collect(),
+        checkpoint: checkpoint.note.to_string(),
+    }))
+}
+
+fn list(reader: &Reader, caller: &VerifiedPartner, page: Page, size: u64) -> Result<ListEntriesResponse, Fault> {
+    let end = size.min(page.from.saturating_add(SCAN));
+    let (mut entries, mut bytes, mut next) = (Vec::new(), 0, page.from);
+    let mut fault = None;
+    reader.scan(page.from..end, |index, leaf| {
+        match visible(caller, index, leaf) {
+            Ok(None) => {}
+            Ok(Some(_)) if !entries.is_empty() && bytes + leaf.len() > PAGE_BYTES => return ControlFlow::Break(()),
+            Ok(Some(entry)) => {
+                bytes += leaf.len();
+                entries.push(entry);
+            }
+            Err(error) => {
+                fault = Some(error);
+                return ControlFlow::Break(());
+            }
+        }
+        next = index + 1;
+        if entries.len() < page.size { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    match fault {
+        Some(fault) => Err(fault),
+        None => {
+            let next_page_token = if next < size { next.to_string() } else { String::new() };
+            Ok(ListEntriesResponse { entries, next_page_token })
+        }
+    }
+}
+
+/// The entry, if the caller may see it.
+fn visible(caller: &VerifiedPartner, index: u64, bytes: &[u8]) -> Result<Option<Entry>, Fault> {
+    let damaged = || StoreError::Value { table: "entries" };
+    let leaf = leaf::parse(bytes).ok_or_else(damaged)?;
+    let kind = airut_wire::record::decode(leaf.header).map_err(|_| damaged())?.kind;
+    let sees_all = caller.partner().kind == partner::Kind::Auditor;
+    if !sees_all && !kind.parties().contains(&caller.id()) {
+        return Ok(None);
+    }
+    Ok(Some(v1::Entry {
+        index: i64::try_from(index).unwrap_or(i64::MAX),
+        position: leaf.position.to_string(),
+        stamp_time: Some(timestamp(leaf.stamp)),
+        kind: kind.name().to_owned(),
+        header: leaf.header.to_vec(),
+        leaf: bytes.to_vec(),
+    }))
+}
+
+/// Connections that read the ledger's file beside the one that writes it.
+pub(crate) struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Reader>>,
+    room: Arc<Semaphore>,
+}
+
+impl Readers {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { path, idle: Mutex::new(Vec::new()), room: Arc::new(Semaphore::new(READERS)) }
+    }
+
+    /// Reads on a thread that may block. Cancelling it lets what has begun come to its end.
+    async fn read<T: Send + 'static>(
+        self: &Arc<Self>, read: impl FnOnce(&Reader) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let permit = Arc::clone(&self.room).acquire_owned().await.expect("the semaphore is never closed");
+        let readers = Arc::clone(self);
+        let work = move || {
+            let idle = readers.idle.lock().expect("nobody panics while holding it").pop();
+            let reader = idle.map_or_else(|| Reader::open(&readers.path), Ok)?;
+            let answer = read(&reader)?;
+            // Only a connection that worked is used again.
+            readers.idle.lock().expect("nobody panics while holding it").push(reader);
+            drop(permit);
+            Ok(answer)
+        };
+        spawn_blocking(work).await.unwrap_or(Err(Fault::Storage(StoreError::Ending)))
+    }
+}

@@ -1,0 +1,54 @@
+//! `airut-load`: load through the public API over mTLS, measured against a baseline in the same run, and verified afterwards.
+//!
+//! Figures from a shared machine mean little alone. So each run also times the disk's fsync and a bare tonic unary echo of the
+//! same size over the same mTLS, and prints ratios. What was answered while measuring is checked afterwards: every receipt,
+//! and the whole ledger.
+
+#![allow(clippy::print_stdout, reason = "a command-line tool's output")]
+
+mod echo;
+mod exchange;
+mod measure;
+mod query;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "airut-load", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    scenario: Scenario,
+}
+
+#[derive(Debug, Subcommand)]
+enum Scenario {
+    /// Queries, closed loop, at several numbers in flight, beside an echo and the disk.
+    Query(query::Options),
+    /// The echo server that the other scenarios start as a process of its own.
+    #[command(hide = true)]
+    EchoServer(echo::Options),
+}
+
+fn main() -> ExitCode {
+    // The process has installed none before.
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(cause) => return fail(&cause.into()),
+    };
+    let result = runtime.block_on(async {
+        match Cli::parse().scenario {
+            Scenario::Query(options) => query::run(&options).await,
+            Scenario::EchoServer(options) => echo::serve(&options).await,
+        }
+    });
+    result.map_or_else(|cause| fail(&cause), |()| ExitCode::SUCCESS)
+}
+
+#[allow(clippy::print_stderr, reason = "a command-line tool's output")]
+fn fail(cause: &anyhow::Error) -> ExitCode {
+    eprintln!("airut-load: {cause:#}");
+    ExitCode::FAILURE
+}
