@@ -26,11 +26,12 @@ pub struct Unreadable;
 
 /// Reads what identity is decided by. Nothing is verified here.
 ///
-/// The issuer becomes text in the order of the certificate, such as `C=FI, O=Airut development, CN=Airut development CA`:
-/// what `openssl x509 -noout -issuer` of OpenSSL 3.2 and later prints. Attributes have OpenSSL's short names, or their
-/// dotted number; those that share a place are joined by ` + `. In values, characters that would be ambiguous are escaped
-/// as in RFC 4514 (`\,`), and a value that is not UTF-8, printable, IA5 or numeric text is `#`, its tag and its bytes in
-/// hexadecimal. So two different names never give the same text.
+/// The issuer becomes text in the order of the certificate: `C=FI, O=Airut development, CN=Airut development CA`.
+/// `openssl x509 -noout -issuer -nameopt sep_comma_plus_space,sname,esc_2253,utf8` prints the same, for partner files
+/// to be written with. Attributes have OpenSSL's short names, or their dotted number; those that share a place are
+/// joined by ` + `. In values, characters that would be ambiguous are escaped as in RFC 4514 (`\,`), and a value that
+/// is not UTF-8, printable, IA5 or numeric text is `#`, its tag and its bytes in hexadecimal. So names that differ,
+/// other than in a text's encoding, never give the same text.
 pub fn presented(der: &[u8]) -> Result<PresentedCertificate, Unreadable> {
     let certificate = parse(der)?;
     Ok(PresentedCertificate {
@@ -145,8 +146,8 @@ fn attribute_name(kind: &Oid<'_>) -> Option<&'static str> {
     })
 }
 
-/// The object identifier in numbers; hexadecimal when one of them exceeds 64 bits. Not `to_id_string`, whose big numbers
-/// take time quadratic in a length that a stranger chooses.
+/// The object identifier in numbers; hexadecimal when one of them exceeds 64 bits. Not `to_id_string`, whose big
+/// numbers take time quadratic in a length that a stranger chooses.
 fn dotted(kind: &Oid<'_>) -> String {
     match kind.iter() {
         Some(arcs) => arcs.map(|arc| arc.to_string()).collect::<Vec<_>>().join("."),

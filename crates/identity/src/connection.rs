@@ -37,8 +37,8 @@ impl Peer {
         Self { facts, address }
     }
 
-    /// The partner that is calling, by the registry as it is now. A connection that was cut has no partner any more, for
-    /// the reason it was cut: what a call has spawned is stopped by the same check as a new call.
+    /// The partner that is calling, by the registry as it is now. A connection that was cut has no partner any more,
+    /// for the reason it was cut: what a call has spawned is stopped by the same check as a new call.
     ///
     /// # Errors
     /// The certificate is no active partner's, or several partners', or the connection was cut.

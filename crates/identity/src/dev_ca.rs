@@ -1,7 +1,7 @@
 //! A certificate authority for development and tests.
 //!
-//! `airut dev` and the tests get their certificates here, so that both go through the same handshake as production. Its key
-//! lies beside its certificates: it must never be trusted by an exchange that holds anybody's data.
+//! `airut dev` and the tests get their certificates here, so that both go through the same handshake as production.
+//! Its key lies beside its certificates: it must never be trusted by an exchange that holds anybody's data.
 
 use std::{
     fs,
@@ -41,9 +41,9 @@ const LEEWAY: Duration = Duration::from_secs(60 * 60);
 /// Names in the directory that are not partners'.
 const OWN_NAMES: [&str; 3] = ["ca", "server", "crl"];
 
-/// A development CA and the directory of its files: `ca.crt`, `ca.key`, `server.crt`, `server.key`, `crl.pem` and, for each
-/// partner, `<partner>.crt` and `<partner>.key`. All are PEM, keys are readable by their owner only, and each file is
-/// replaced as a whole. One process at a time may write to a directory.
+/// A development CA and the directory of its files: `ca.crt`, `ca.key`, `server.crt`, `server.key`, `crl.pem` and, for
+/// each partner, `<partner>.crt` and `<partner>.key`. All are PEM, keys are readable by their owner only, and each
+/// file is replaced as a whole. One process at a time may write to a directory.
 pub struct DevCa {
     dir: PathBuf,
     issuer: Issuer<'static, KeyPair>,
@@ -86,8 +86,8 @@ impl Leaf {
         }
     }
 
-    /// A partner's: the URI `urn:airut:partner:<id>` and the organizationIdentifier `AI:FI-<id>`, a local scheme in the form
-    /// of ETSI EN 319 412-1.
+    /// A partner's: the URI `urn:airut:partner:<id>` and the organizationIdentifier `AI:FI-<id>`, a local scheme in
+    /// the form of ETSI EN 319 412-1.
     pub fn of(partner: &PartnerId, now: Timestamp) -> Self {
         Self {
             uris: vec![format!("urn:airut:partner:{partner}")],
@@ -142,8 +142,8 @@ pub enum Fault {
 }
 
 impl DevCa {
-    /// Opens the CA in the directory, or makes one. What is there and valid is used again; what ends within a day, or can't
-    /// be used, is made anew, and with a new CA everything is. Blocks on files and on making keys.
+    /// Opens the CA in the directory, or makes one. What is there and valid is used again; what ends within a day, or
+    /// can't be used, is made anew, and with a new CA everything is. Blocks on files and on making keys.
     pub fn open_or_create(dir: &Path, now: Timestamp) -> Result<Self, Fault> {
         fs::create_dir_all(dir).map_err(|source| Fault::File { path: dir.to_owned(), source })?;
         let ca = match Self::opened(dir, now)? {

@@ -20,9 +20,9 @@ pub(crate) struct Rejected {
 }
 
 tokio::task_local! {
-    /// Where the handshake that the running task polls learns why its peer's chain was refused. rustls tells only the error
-    /// and shares one verifier among all connections, but calls it from within the poll of the handshake's own future. An
-    /// error of ours would carry the issuer too, but the peer would no longer be sent the alert that fits.
+    /// Where the handshake that the running task polls learns why its peer's chain was refused. rustls tells only the
+    /// error and shares one verifier among all connections, but calls it from within the poll of the handshake's own
+    /// future. An error of ours would carry the issuer too, but the peer would no longer be sent the alert that fits.
     pub(crate) static REJECTED: RefCell<Option<Rejected>>;
 }
 

@@ -1,7 +1,7 @@
 //! Accepting connections: bound early, handshakes bounded in number and time, everything reloaded while serving.
 //!
-//! One task accepts, one does each handshake, one watches the open connections and one the files. They end by themselves
-//! once [`Incoming`] is dropped and the last connection is closed.
+//! One task accepts, one does each handshake, one watches the open connections and one the files. They end by
+//! themselves once [`Incoming`] is dropped and the last connection is closed.
 
 use std::{
     cell::RefCell,
@@ -90,8 +90,8 @@ struct Shared {
 }
 
 impl Listener {
-    /// Loads the files and binds the address. Must be called within a Tokio runtime. Reads files, so it may block for as
-    /// long as the file system does.
+    /// Loads the files and binds the address. Must be called within a Tokio runtime. Reads files, so it may block for
+    /// as long as the file system does.
     ///
     /// Refused connections are told to `strangers`. When it is full they are dropped and counted ([`Handle::untold`]):
     /// nothing here waits for whoever reads it.
@@ -136,8 +136,8 @@ impl Listener {
         Handle { shared: Arc::clone(&self.shared) }
     }
 
-    /// Begins to accept. Dropping what it gives closes the socket and ends handshakes that are not done; connections that
-    /// were handed over stay, and are watched until they close.
+    /// Begins to accept. Dropping what it gives closes the socket and ends handshakes that are not done; connections
+    /// that were handed over stay, and are watched until they close.
     pub fn accept(self) -> Incoming {
         let (sender, ready) = mpsc::channel(READY);
         tokio::spawn(accept(Arc::clone(&self.shared), self.socket, sender));
@@ -179,9 +179,9 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Reads the files again and puts them in force: for new handshakes at once, and open connections are judged by them
-    /// before this returns. Running connections and calls that may stay are not touched. Not needed when files change:
-    /// that is noticed within [`crate::Bounds::file_poll`]. Cancel safe: once begun it is carried through.
+    /// Reads the files again and puts them in force: for new handshakes at once, and open connections are judged by
+    /// them before this returns. Running connections and calls that may stay are not touched. Not needed when files
+    /// change: that is noticed within [`crate::Bounds::file_poll`]. Cancel safe: once begun it is carried through.
     ///
     /// # Errors
     /// The files can't be used; what was in force stays.
@@ -189,8 +189,8 @@ impl Handle {
         self.shared.blocking(Shared::reload).await.map_err(LoadFault::Unfinished)?
     }
 
-    /// Has the open connections judged now. To be called when the registry has changed; without it the change is noticed
-    /// within [`crate::Bounds::recheck`].
+    /// Has the open connections judged now. To be called when the registry has changed; without it the change is
+    /// noticed within [`crate::Bounds::recheck`].
     pub fn recheck(&self) {
         self.shared.recheck.notify_one();
     }
@@ -365,7 +365,7 @@ async fn watch_connections(shared: Arc<Shared>) {
             _ = sweeps.tick() => {}
             () = shared.recheck.notified() => {}
         }
-        if after(shared.blocking(|_| ()).await).is_break() {
+        if after(shared.blocking(Shared::sweep).await).is_break() {
             return;
         }
     }

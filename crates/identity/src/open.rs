@@ -185,8 +185,8 @@ impl Connections {
         self.lock().open.len()
     }
 
-    /// Judges every connection whose standing is not current, and cuts those that have lost it. Blocks for a fraction of a
-    /// millisecond per connection whose chain has to be judged anew.
+    /// Judges every connection whose standing is not current, and cuts those that have lost it. Blocks for a fraction
+    /// of a millisecond per connection whose chain has to be judged anew.
     ///
     /// A connection that opens meanwhile is judged by what it opened with, and so is found stale by the next sweep.
     pub(crate) fn sweep(&self, view: &View) {

@@ -18,8 +18,8 @@ pub struct TlsSettings {
     pub key: PathBuf,
     /// The authorities whose client certificates are let in. At least one.
     pub client_cas: Vec<PathBuf>,
-    /// Their revocation lists. Each authority needs one: without it nothing could be revoked, and its clients would all be
-    /// refused as [`airut_domain::refusal::Reason::RevocationUnknown`]. Intermediates' lists belong here too.
+    /// Their revocation lists. Each authority needs one: without it nothing could be revoked, and its clients would
+    /// all be refused as [`airut_domain::refusal::Reason::RevocationUnknown`]. Intermediates' lists belong here too.
     pub crls: Vec<PathBuf>,
     /// How much of everything.
     pub bounds: Bounds,

@@ -1,7 +1,7 @@
 //! What is told of a connection that was refused before anybody was identified.
 //!
-//! It holds as little as operators need to see who is knocking: a reason, the issuer, an address prefix. Never a name out
-//! of the certificate's subject, and never much text: a stranger chose it.
+//! It holds as little as operators need to see who is knocking: a reason, the issuer, an address prefix. Never a name
+//! out of the certificate's subject, and never much text: a stranger chose it.
 
 use std::{fmt, io, net::IpAddr};
 
@@ -16,14 +16,14 @@ const ISSUER_CHARS: usize = 200;
 /// A connection that was refused before a partner was known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stranger {
-    /// Why: `CertificateMissing`, `CertificateUntrusted`, `CertificateExpired`, `CertificateRevoked`, `CertificateInvalid`,
-    /// `RevocationUnknown` (the exchange's own revocation list is out of date), `HandshakeFailed` (timeouts and garbage
-    /// among them), `TooManyInFlight` (a bound was reached) or, beyond the bound of such connections, why the certificate
-    /// is no active partner's.
+    /// Why: `CertificateMissing`, `CertificateUntrusted`, `CertificateExpired`, `CertificateRevoked`,
+    /// `CertificateInvalid`, `RevocationUnknown` (the exchange's own revocation list is out of date),
+    /// `HandshakeFailed` (timeouts and garbage among them), `TooManyInFlight` (a bound was reached) or, beyond the
+    /// bound of such connections, why the certificate is no active partner's.
     pub reason: Reason,
-    /// The presented certificate's issuer as in [`certificate::presented`], if there was one: the stranger's word, unless
-    /// the reason says that the certificate was issued by a trusted authority. At most 200 characters, and absent when it
-    /// holds a personal identity code.
+    /// The presented certificate's issuer as in [`certificate::presented`], if there was one: the stranger's word,
+    /// unless the reason says that the certificate was issued by a trusted authority. At most 200 characters, and
+    /// absent when it holds a personal identity code.
     pub issuer: Option<String>,
     /// Where it came from.
     pub prefix: Prefix,

@@ -1,7 +1,7 @@
 //! The server's own identity and whom it trusts, loaded from files.
 //!
-//! Loading finds every fault that can be found without a peer, and names the file: what is loaded works. Faults leave what
-//! was loaded before in force.
+//! Loading finds every fault that can be found without a peer, and names the file: what is loaded works. Faults leave
+//! what was loaded before in force.
 
 use std::{
     fs::File,
@@ -331,8 +331,8 @@ fn check_coverage(authorities: &[Authority<'_>], lists: &[RevocationList]) -> Re
     Ok(())
 }
 
-/// Whether the key made the signature, by any algorithm the provider knows. Fit for finding mix-ups only: what counts in a
-/// handshake is webpki's check, which also holds the algorithm to what the certificate says.
+/// Whether the key made the signature, by any algorithm the provider knows. Fit for finding mix-ups only: what counts
+/// in a handshake is webpki's check, which also holds the algorithm to what the certificate says.
 pub(crate) fn is_signed_by(
     key: &SubjectPublicKeyInfo<'_>,
     message: &[u8],

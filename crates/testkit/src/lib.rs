@@ -1,8 +1,8 @@
-//! What tests share: a throwaway PKI ([`Pki`]), waits that have a bound ([`eventually`]) and parts of the machine that may be
-//! missing ([`available`]).
+//! What tests share: a throwaway PKI ([`Pki`]), waits that have a bound ([`eventually`]) and parts of the machine that
+//! may be missing ([`available`]).
 //!
-//! Everything here panics where a test should fail. Nothing here stands in for a part of the exchange: tests use the real
-//! ones.
+//! Everything here panics where a test should fail. Nothing here stands in for a part of the exchange: tests use the
+//! real ones.
 
 mod pki;
 pub use pki::{Pki, now, system_clock};

@@ -13,8 +13,8 @@ pub fn available(program: &str) -> bool {
     require(program, on_path(program, env::var_os("PATH").as_deref())).is_some()
 }
 
-/// Passes on what was found of a part that is more than one program. If nothing was, says in plain words that the suite is
-/// left out: `let Some(kafka) = testkit::require("kafka", Kafka::find()) else { return };`
+/// Passes on what was found of a part that is more than one program. If nothing was, says in plain words that the
+/// suite is left out: `let Some(kafka) = testkit::require("kafka", Kafka::find()) else { return };`
 ///
 /// # Panics
 /// It is missing, and `AIRUT_TEST_REQUIRE` names it.

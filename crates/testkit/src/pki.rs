@@ -80,7 +80,8 @@ impl Pki {
         h2(self.client_builder().with_no_client_auth())
     }
 
-    /// A bare server of this PKI that demands a client certificate but looks at no revocation list: for tests of clients.
+    /// A bare server of this PKI that demands a client certificate but looks at no revocation list: for tests of
+    /// clients.
     pub fn server(&self) -> ServerConfig {
         let (chain, key) = identity(&self.ca.server());
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(self.roots()), provider()).build();
