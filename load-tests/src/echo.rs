@@ -4,7 +4,10 @@ use std::{net::SocketAddr, path::PathBuf, pin::Pin, sync::Arc};
 
 use airut_domain::{registry::Registry, time::Timestamp};
 use airut_identity::{Bounds, Listener, TlsSettings};
-use airut_wire::v1::{self, query_service_server::{QueryService, QueryServiceServer}};
+use airut_wire::v1::{
+    self,
+    query_service_server::{QueryService, QueryServiceServer},
+};
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use futures::Stream;

@@ -101,7 +101,6 @@ pub(crate) fn verify(data: &Path) -> anyhow::Result<()> {
 /// A client with Pirkanmaa's certificate.
 pub(crate) async fn client(address: &str, data: &Path) -> anyhow::Result<Client> {
     let pki = data.join("pki");
-    let settings =
-        Settings::new(address, pki.join("ca.crt"), pki.join("pirkanmaa.crt"), pki.join("pirkanmaa.key"));
+    let settings = Settings::new(address, pki.join("ca.crt"), pki.join("pirkanmaa.crt"), pki.join("pirkanmaa.key"));
     Ok(Client::connect(&settings).await?)
 }

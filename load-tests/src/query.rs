@@ -139,13 +139,16 @@ async fn compare(
     server: &exchange::Process,
     load: &Arc<Load>,
 ) -> anyhow::Result<serde_json::Value> {
-    let matters = load.kept.lock().expect("nobody panics while holding it").iter().map(|r| r.matters.len()).sum::<usize>()
-        / load.kept.lock().expect("nobody panics while holding it").len().max(1);
+    let matters =
+        load.kept.lock().expect("nobody panics while holding it").iter().map(|r| r.matters.len()).sum::<usize>()
+            / load.kept.lock().expect("nobody panics while holding it").len().max(1);
     let echo = exchange::start_echo(data, matters)?;
     let echoing = Load::new(&echo.address, data).await?;
     let time = Until::Time(Duration::from_secs(options.seconds));
     println!("an answer has {matters} matters on average\n");
-    println!("in flight        queries/s   p50 ms   p99 ms |     echo/s   p50 ms   p99 ms | queries : echo   fsync p50 ms");
+    println!(
+        "in flight        queries/s   p50 ms   p99 ms |     echo/s   p50 ms   p99 ms | queries : echo   fsync p50 ms"
+    );
     let mut rows = Vec::new();
     for in_flight in &options.in_flight {
         let fsync_ms = fsync_p50_ms(data)?;
@@ -166,8 +169,12 @@ async fn compare(
         let ratio = queries.rate() / echoes.rate();
         println!(
             "{in_flight:9} {:16.0} {:8.2} {:8.2} | {:10.0} {:8.2} {:8.2} | {ratio:14.2} {fsync_ms:14.2}",
-            queries.rate(), queries.within_ms(0.5), queries.within_ms(0.99),
-            echoes.rate(), echoes.within_ms(0.5), echoes.within_ms(0.99),
+            queries.rate(),
+            queries.within_ms(0.5),
+            queries.within_ms(0.99),
+            echoes.rate(),
+            echoes.within_ms(0.5),
+            echoes.within_ms(0.99),
         );
         rows.push(json!({
             "in_flight": in_flight, "queries_per_second": queries.rate(), "p50_ms": queries.within_ms(0.5),

@@ -121,7 +121,7 @@ async fn run(command: Command) -> Outcome {
         Command::Dev(options) => dev::run(&options).await.map_err(fault),
         Command::Serve(options) => serve(&options).await,
         Command::Query(options) => query::run(&options).await,
-        Command::Ledger(LedgerCommand::Verify(options)) => verify::run(&options),
+        Command::Ledger(LedgerCommand::Verify(options)) => verify::run(&options).await,
         Command::Config(ConfigCommand::Check(options)) => check(&options),
     }
 }

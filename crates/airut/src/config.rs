@@ -375,7 +375,9 @@ mod tests {
             ("PATH".to_owned(), "/bin".to_owned()),
         ];
         let faults = load(None, environment.into_iter(), &[Role::Gateway]).expect_err("full of faults").to_string();
-        for name in ["listen:", "data:", "log.engine:", "tls.certificate:", "tls.crls:", "keys.ring:", "telemetry.logs:"] {
+        for name in
+            ["listen:", "data:", "log.engine:", "tls.certificate:", "tls.crls:", "keys.ring:", "telemetry.logs:"]
+        {
             assert!(faults.contains(name), "{name} is missing in\n{faults}");
         }
     }

@@ -325,8 +325,7 @@ async fn gauges(gateway: Gateway, log: Log, listener: airut_identity::Handle, st
         metrics::counter!("airut_log_commits_total").absolute(log.stats().commits);
         metrics::counter!("airut_strangers_untold_total").absolute(listener.untold());
         let expiry = listener.expiry();
-        metrics::gauge!("airut_certificate_expiry_timestamp_seconds")
-            .set(seconds(expiry.certificate_not_after));
+        metrics::gauge!("airut_certificate_expiry_timestamp_seconds").set(seconds(expiry.certificate_not_after));
         if let Some(next) = expiry.crl_next_update {
             metrics::gauge!("airut_crl_next_update_timestamp_seconds").set(seconds(next));
         }

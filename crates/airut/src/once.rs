@@ -34,7 +34,7 @@ pub(crate) async fn run(options: &Options) -> Result<(), (Exit, anyhow::Error)> 
     telemetry.flush();
     told.map_err(fault)?;
     say("7  The exchange is stopped, and its whole log is verified from the files alone");
-    verify::verify(layout.dir(), None, None)
+    verify::verify(layout.dir()).await
 }
 
 #[allow(clippy::print_stdout, reason = "the command's output")]
@@ -77,7 +77,13 @@ fn question(subject: &str) -> v1::QueryBenefitsRequest {
     };
     let categories = airut_domain::matter::Category::ALL.map(airut_wire::category).to_vec();
     let query_id = uuid::Uuid::now_v7().to_string();
-    v1::QueryBenefitsRequest { query_id, subject_id: subject.to_owned(), context: Some(context), categories, period: None }
+    v1::QueryBenefitsRequest {
+        query_id,
+        subject_id: subject.to_owned(),
+        context: Some(context),
+        categories,
+        period: None,
+    }
 }
 
 async fn wait_for_register(node: &Node) -> anyhow::Result<()> {
@@ -107,8 +113,12 @@ async fn show_proof(county: &Client, response: &v1::QueryBenefitsResponse) -> an
     let checkpoint = Checkpoint::parse(&proof.checkpoint)?;
     verify_inclusion(&proof, &checkpoint)?;
     let entry = proof.entry.as_ref().context("a proof without an entry")?;
-    say(format!("   proof    entry {} of {} in the audit ledger; the path of {} hashes leads to the signed root",
-        entry.index, checkpoint.size, proof.path.len()));
+    say(format!(
+        "   proof    entry {} of {} in the audit ledger; the path of {} hashes leads to the signed root",
+        entry.index,
+        checkpoint.size,
+        proof.path.len()
+    ));
     Ok(())
 }
 

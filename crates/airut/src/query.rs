@@ -81,7 +81,9 @@ pub(crate) async fn run(options: &Options) -> Result<(), (Exit, anyhow::Error)> 
     verify_receipt(&response, &keys).map_err(|cause| (Exit::NotVerified, cause.into()))?;
     match options.output {
         Output::Json => println!("{}", to_json(&response).map_err(fault)?),
-        Output::Text => println!("{}", to_text(&response, airut_exchange::World::system().now().date()).map_err(fault)?),
+        Output::Text => {
+            println!("{}", to_text(&response, airut_exchange::World::system().now().date()).map_err(fault)?)
+        }
     }
     Ok(())
 }
@@ -189,9 +191,8 @@ fn urgency(matter: &Matter, today: Date) -> (u8, i64) {
 }
 
 fn row(matter: &Matter) -> [String; 5] {
-    let dates = |period: &airut_domain::time::Period| {
-        format!("{} – {}", format_date(period.from()), format_date(period.to()))
-    };
+    let dates =
+        |period: &airut_domain::time::Period| format!("{} – {}", format_date(period.from()), format_date(period.to()));
     let none = String::new;
     let (when, amount, more) = match &matter.content {
         Content::Pending { filed, stage, .. } => (format_date(*filed), none(), stage_words(*stage).to_owned()),
@@ -206,9 +207,11 @@ fn row(matter: &Matter) -> [String; 5] {
         Content::Payment { due, gross, net, period } => {
             (format_date(*due), net.to_string(), format!("gross {gross}, for {}", dates(period)))
         }
-        Content::Insurance { from, to } => {
-            (format_date(*from), none(), to.map_or_else(|| "goes on".to_owned(), |to| format!("until {}", format_date(to))))
-        }
+        Content::Insurance { from, to } => (
+            format_date(*from),
+            none(),
+            to.map_or_else(|| "goes on".to_owned(), |to| format!("until {}", format_date(to))),
+        ),
         Content::Recovery { decided, total, remaining } => {
             (format_date(*decided), remaining.to_string(), format!("left of {total}"))
         }
@@ -280,9 +283,7 @@ fn to_json(response: &v1::QueryBenefitsResponse) -> anyhow::Result<Value> {
 }
 
 fn matter_json(matter: &Matter) -> Value {
-    let period = |period: &airut_domain::time::Period| {
-        json!({"start_date": format_date(period.from()), "end_date": format_date(period.to())})
-    };
+    let period = |period: &airut_domain::time::Period| json!({"start_date": format_date(period.from()), "end_date": format_date(period.to())});
     let content = match &matter.content {
         Content::Pending { filed, applied_from, stage } => json!({
             "filed_date": format_date(*filed),

@@ -1,8 +1,101 @@
-//! temp
+//! `airut ledger verify`: the log and the ledger of a data directory, checked from their files alone.
+
 use std::path::{Path, PathBuf};
+
+use airut_ledger::{Outside, Report};
+use airut_log::Log;
+use anyhow::{Context, anyhow};
 use clap::Args;
-use crate::cli::Exit;
+use serde_json::json;
+
+use crate::cli::{Exit, Output, fault};
+
+/// Options of `airut ledger verify`.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct Options { #[arg(long, default_value = "airut-data")] data: PathBuf }
-pub(crate) fn run(options: &Options) -> Result<(), (Exit, anyhow::Error)> { verify(&options.data, None, None) }
-pub(crate) fn verify(_: &Path, _: Option<&Path>, _: Option<&Path>) -> Result<(), (Exit, anyhow::Error)> { Err((Exit::Fault, anyhow::anyhow!("verification is not built yet"))) }
+pub(crate) struct Options {
+    /// The data directory.
+    #[arg(long, value_name = "DIR", default_value = "airut-data")]
+    data: PathBuf,
+    /// A checkpoint kept outside, such as a receipt's, that the ledger must contain: finds what was cut off or replaced.
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<PathBuf>,
+    /// The ledger's verifier key, kept outside; the data directory's own when not given.
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// How to print the report.
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+pub(crate) async fn run(options: &Options) -> Result<(), (Exit, anyhow::Error)> {
+    let outside = outside(options).map_err(|cause| (Exit::Usage, cause))?;
+    let report = report(&options.data, outside).await.map_err(fault)?;
+    match options.output {
+        Output::Text => print_text(&report),
+        Output::Json => print_json(&report),
+    }
+    outcome(&report)
+}
+
+/// Verifies a data directory and tells the result, for people.
+pub(crate) async fn verify(data: &Path) -> Result<(), (Exit, anyhow::Error)> {
+    let report = report(data, Outside::default()).await.map_err(fault)?;
+    print_text(&report);
+    outcome(&report)
+}
+
+fn outside(options: &Options) -> anyhow::Result<Outside> {
+    let read = |path: &PathBuf| std::fs::read_to_string(path).with_context(|| path.display().to_string());
+    let key = match &options.key {
+        Some(path) => Some(read(path)?.trim().parse().with_context(|| path.display().to_string())?),
+        None => None,
+    };
+    Ok(Outside { key, checkpoint: options.checkpoint.as_ref().map(read).transpose()? })
+}
+
+async fn report(data: &Path, outside: Outside) -> anyhow::Result<Report> {
+    let path = data.join("log.sqlite");
+    let log = Log::embedded_read_only(&path).with_context(|| path.display().to_string())?;
+    Ok(airut_ledger::verify(&log, &data.join("ledger"), outside).await?)
+}
+
+fn outcome(report: &Report) -> Result<(), (Exit, anyhow::Error)> {
+    match report.findings_total {
+        0 => Ok(()),
+        count => Err((Exit::NotVerified, anyhow!("not verified: {count} finding(s)"))),
+    }
+}
+
+#[allow(clippy::print_stdout, reason = "the command's output")]
+fn print_text(report: &Report) {
+    let signed = report.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.size);
+    println!("   {} records read, {} entries of the tree compared with them", report.records, report.entries);
+    println!("   {} signed checkpoints, the newest over {signed} entries", report.checkpoints);
+    println!("   {} records not yet under a checkpoint", report.unsigned);
+    for finding in &report.findings {
+        println!("   WRONG  {finding}");
+    }
+    let untold = report.findings_total - report.findings.len() as u64;
+    if untold > 0 {
+        println!("   … and {untold} more");
+    }
+    if report.is_sound() {
+        println!("   verified: every record is in the tree, every hash and signature is right, nothing is missing");
+    }
+}
+
+#[allow(clippy::print_stdout, reason = "the command's output")]
+fn print_json(report: &Report) {
+    let findings: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
+    let value = json!({
+        "verified": report.is_sound(),
+        "records": report.records,
+        "entries": report.entries,
+        "checkpoints": report.checkpoints,
+        "signed_entries": report.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.size),
+        "unsigned": report.unsigned,
+        "findings_total": report.findings_total,
+        "findings": findings,
+    });
+    println!("{value}");
+}

@@ -71,9 +71,19 @@ impl Members {
         self.streams.values().filter(move |stream| stream.responder == *responder)
     }
 
+    /// The open streams that a gateway holds.
+    pub fn streams_held_by(&self, holder: &Incarnation) -> impl Iterator<Item = &StreamOpened> {
+        self.streams.values().filter(move |stream| stream.holder == *holder)
+    }
+
     /// Whether the stream is open, as far as is known.
     pub fn is_open(&self, stream: &StreamId) -> bool {
         self.streams.contains_key(stream)
+    }
+
+    /// The gateways heard of lately.
+    pub fn gateways(&self) -> impl Iterator<Item = &Incarnation> {
+        self.heard.keys()
     }
 
     fn forget(&mut self, gateway: &Incarnation) {

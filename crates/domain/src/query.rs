@@ -87,6 +87,8 @@ pub struct Rerouted {
 pub struct Answered {
     /// Whose query.
     pub key: QueryKey,
+    /// The offset, in the same partition, of the record that asked: an id may be asked anew, with other scopes.
+    pub asked: u64,
     /// The stream that answered.
     pub stream: StreamId,
     /// Salted commitment to the content's digest.
@@ -100,6 +102,8 @@ pub struct Answered {
 pub struct NotDisclosed {
     /// Whose query.
     pub key: QueryKey,
+    /// The offset, in the same partition, of the record that asked.
+    pub asked: u64,
     /// Why.
     pub why: WhyNot,
 }
@@ -300,6 +304,10 @@ fn apply_rerouted(prior: Option<&Query>, rerouted: &Rerouted) -> (Verdict, Optio
 
 fn apply_answered(prior: Option<&Query>, at: At, answered: &Answered) -> (Verdict, Option<Query>) {
     let Some((query, _, stream, _)) = open(prior) else { return void(Void::NotOpen) };
+    // The answer to an asking that has ended is narrowed to that one's scopes, not to those of a later one.
+    if query.asked.offset != answered.asked {
+        return void(Void::NotOpen);
+    }
     if *stream != answered.stream {
         return void(Void::OtherStream);
     }
@@ -308,7 +316,7 @@ fn apply_answered(prior: Option<&Query>, at: At, answered: &Answered) -> (Verdic
 }
 
 fn apply_not_disclosed(prior: Option<&Query>, at: At, not: &NotDisclosed) -> (Verdict, Option<Query>) {
-    let Some(query) = prior else { return void(Void::NotOpen) };
+    let Some(query) = prior.filter(|query| query.asked.offset == not.asked) else { return void(Void::NotOpen) };
     match &query.phase {
         Phase::Open { deadline, .. } => {
             if not.why == WhyNot::NoAnswer && at.time < *deadline {

@@ -8,7 +8,10 @@ use airut_domain::{
     registry::{Registry, Unidentified, VerifiedPartner},
     time::Timestamp,
 };
-use airut_wire::v1::{self, query_service_server::{QueryService, QueryServiceServer}};
+use airut_wire::v1::{
+    self,
+    query_service_server::{QueryService, QueryServiceServer},
+};
 use futures::{Stream, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
@@ -76,7 +79,7 @@ impl QueryService for Edge {
         });
         let gateway = self.gateway.clone();
         let serving = async move { gateway.serve(Answering { responder, from, to }).await };
-        self.gateway.spawn(serving);
+        self.gateway.spawn(self.gateway.streams.track_future(serving));
         let told = ReceiverStream::new(told)
             .map(move |told| told.map_err(|refusal| airut_wire::status(&refusal, &request_id)));
         Ok(Response::new(Box::pin(told)))
@@ -95,8 +98,12 @@ impl Edge {
             }
         };
         let deadline = deadline(request.metadata(), self.gateway.world.now());
-        let span = tracing::info_span!("airut.v1.QueryService/QueryBenefits", rpc.system = "grpc",
-            rpc.service = "airut.v1.QueryService", rpc.method = "QueryBenefits");
+        let span = tracing::info_span!(
+            "airut.v1.QueryService/QueryBenefits",
+            rpc.system = "grpc",
+            rpc.service = "airut.v1.QueryService",
+            rpc.method = "QueryBenefits"
+        );
         let caller_trace = request.metadata().get("traceparent").and_then(|value| value.to_str().ok()).unwrap_or("");
         airut_telemetry::continue_from(&span, caller_trace);
         let traceparent = airut_telemetry::traceparent(&span).unwrap_or_else(|| caller_trace.to_owned());

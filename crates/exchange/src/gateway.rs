@@ -12,7 +12,7 @@ use airut_domain::{
 };
 use airut_log::{AppendError, KeyRing, Log, Positions, ReadError, Recorded, Writer};
 use tokio::sync::{Semaphore, watch};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     fold::{Accepted, FoldError, Folds, Store, StoreError, Unaccepted, Void},
@@ -36,6 +36,9 @@ const OWNER_FIRST: Duration = Duration::from_secs(2);
 
 /// As many overdue queries are ended in one sweep.
 const SWEPT_AT_ONCE: usize = 256;
+
+/// How long open streams, and then the folds, have to end when the gateway stops.
+const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Where a gateway keeps its folds.
 #[derive(Clone, Debug)]
@@ -79,7 +82,9 @@ pub enum GatewayError {
     #[error("the log can not be trimmed: {0}")]
     Trim(String),
     /// The fold's file is ahead of the log.
-    #[error("the fold's file stands at {partition} offset {position}, and the log ends at {end}: it belongs to another log")]
+    #[error(
+        "the fold's file stands at {partition} offset {position}, and the log ends at {end}: it belongs to another log"
+    )]
     Ahead {
         /// The partition.
         partition: Partition,
@@ -105,7 +110,12 @@ pub struct Parts {
     pub(crate) refusals: Refusals,
     pub(crate) incarnation: Incarnation,
     pub(crate) in_flight: Arc<Semaphore>,
+    /// Ends the streams and whatever runs on its own.
     pub(crate) stop: CancellationToken,
+    pub(crate) streams: TaskTracker,
+    /// Ends the folds, after everything that waits for their word.
+    stop_folds: CancellationToken,
+    folding: TaskTracker,
     failure: watch::Sender<Option<Arc<GatewayError>>>,
 }
 
@@ -146,13 +156,15 @@ impl Gateway {
         };
         let folds = Arc::new(Folds::open(incarnation.clone(), store)?);
         let ends = ends(&log, &folds.positions()).await?;
-        let writer =
-            Writer::new(log.clone(), Arc::clone(&ring), incarnation.clone(), world.randomness().clone());
+        let writer = Writer::new(log.clone(), Arc::clone(&ring), incarnation.clone(), world.randomness().clone());
         let gateway = Self(Arc::new(Parts {
             signer: Signer::start(receipt_key, Arc::clone(&folds), &world),
             refusals: Refusals::new(writer.clone(), Arc::clone(&ring), world.clone()),
             in_flight: Arc::new(Semaphore::new(MOST_IN_FLIGHT)),
             stop: CancellationToken::new(),
+            streams: TaskTracker::new(),
+            stop_folds: CancellationToken::new(),
+            folding: TaskTracker::new(),
             failure: watch::Sender::new(None),
             world,
             log,
@@ -161,14 +173,16 @@ impl Gateway {
             folds,
             incarnation,
         }));
-        gateway.spawn(gateway.clone().fold());
+        gateway.spawn(gateway.folding.track_future(gateway.clone().fold()));
         let mut failure = gateway.failure.subscribe();
         tokio::select! {
+            biased;
             () = gateway.folds.reached(&ends) => {}
             _ = failure.wait_for(Option::is_some) => {
                 return Err(GatewayError::Fold(FoldError::Stopped));
             }
         }
+        gateway.bury_the_dead().await;
         gateway.spawn(gateway.clone().keep_current());
         gateway.spawn(gateway.clone().sweep());
         gateway.spawn(gateway.refusals.clone().write_counts(gateway.stop.clone()));
@@ -201,12 +215,20 @@ impl Gateway {
             tracing::warn!("calls still under way are left to another gateway");
         }
         self.in_flight.close();
-        let partition = Partition::only(Topic::Members);
+        self.stop.cancel();
+        self.streams.close();
+        if tokio::time::timeout(GOODBYE, self.streams.wait()).await.is_err() {
+            tracing::warn!("streams are left open");
+        }
         let left = member::Event::Left(self.incarnation.clone());
-        if let Err(cause) = self.writer.append(partition, left, None, "").await {
+        if let Err(cause) = self.writer.append(Partition::only(Topic::Members), left, None, "").await {
             tracing::debug!(%cause, "the goodbye is not recorded; the others will notice");
         }
-        self.stop.cancel();
+        self.stop_folds.cancel();
+        self.folding.close();
+        if tokio::time::timeout(GOODBYE, self.folding.wait()).await.is_err() {
+            tracing::warn!("the folds are not written; they are caught up from the log at the next start");
+        }
     }
 
     /// Counts a handshake or a call that came to no partner's name, and records it within the budget.
@@ -265,10 +287,24 @@ impl Gateway {
 
     async fn fold(self) {
         let tail = self.log.tail(&self.folds.positions());
-        if let Err(cause) = self.folds.run(tail, self.stop.clone()).await {
+        if let Err(cause) = self.folds.run(tail, self.stop_folds.clone()).await {
             tracing::error!(%cause, "the folds can not go on");
             self.failure.send_replace(Some(Arc::new(cause.into())));
             self.stop.cancel();
+        }
+    }
+
+    /// Where no other process can be alive, those that did not say goodbye are gone, and their streams with them: questions
+    /// need not wait for them to be missed.
+    async fn bury_the_dead(&self) {
+        if !self.log.is_exclusive() {
+            return;
+        }
+        for gateway in self.folds.gateways().into_iter().filter(|gateway| *gateway != self.incarnation) {
+            let left = member::Event::Left(gateway);
+            if let Err(unproposed) = self.propose(Partition::only(Topic::Members), left, None, "").await {
+                tracing::debug!(?unproposed, "a gateway that is gone stays listed until it is missed");
+            }
         }
     }
 
@@ -284,8 +320,13 @@ impl Gateway {
                 }
             }
             let beat = member::Event::Heartbeat(self.incarnation.clone());
-            if let Err(cause) = self.writer.append(Partition::only(Topic::Members), beat, None, "").await {
-                tracing::warn!(%cause, "no heartbeat");
+            let mut events = self.folds.unknown_streams();
+            events.insert(0, beat);
+            for event in events {
+                if let Err(cause) = self.writer.append(Partition::only(Topic::Members), event, None, "").await {
+                    tracing::warn!(%cause, "no heartbeat");
+                    break;
+                }
             }
             drop(tokio::time::timeout(HEARTBEAT, self.stop.cancelled()).await);
         }
@@ -296,12 +337,12 @@ impl Gateway {
         while !self.stop.is_cancelled() {
             let patience = self.world.jittered(OWNER_FIRST);
             let now = self.world.now();
-            for (key, deadline) in self.folds.overdue(now, SWEPT_AT_ONCE) {
-                if now.since(deadline) < patience {
+            for (key, open) in self.folds.overdue(now, SWEPT_AT_ONCE) {
+                if now.since(open.deadline) < patience {
                     continue;
                 }
                 let partition = verb::partition_of(&self.ring, &key);
-                let not = NotDisclosed { key, why: WhyNot::NoAnswer };
+                let not = NotDisclosed { key, asked: open.asked.offset, why: WhyNot::NoAnswer };
                 // Somebody else may have ended it meanwhile, or the log be down: the next sweep sees.
                 if let Err(Unproposed::Unwritten(_)) = self.propose(partition, not, None, "").await {
                     break;

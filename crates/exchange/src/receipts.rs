@@ -73,7 +73,8 @@ impl ReceiptKey {
             }
             Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
                 let seed = world.random();
-                let mut key = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(file)?;
+                let mut key =
+                    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(file)?;
                 key.write_all(BASE64_STANDARD.encode(seed).as_bytes()).and_then(|()| key.sync_all()).map_err(file)?;
                 Ok(Self::from_seed(&seed))
             }

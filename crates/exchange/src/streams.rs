@@ -8,14 +8,14 @@ use airut_domain::{
 use crate::fold::Folds;
 
 /// The responder's stream for this question: by rendezvous hashing, so that streams share the work and every gateway chooses
-/// alike. `instead_of` is passed over: the stream that a question was put to in vain.
+/// alike. Those that a question was put to in vain are passed over.
 pub(crate) fn choose(
     folds: &Folds,
     responder: &PartnerId,
     fingerprint: Digest,
-    instead_of: Option<&StreamId>,
+    passed_over: &[StreamId],
 ) -> Option<StreamId> {
     let weight = |stream: &StreamId| Digest::of_parts(&[&fingerprint.0, stream.as_str().as_bytes()]);
     let streams = folds.streams_of(responder).into_iter().map(|opened| opened.stream);
-    streams.filter(|stream| Some(stream) != instead_of).max_by_key(weight)
+    streams.filter(|stream| !passed_over.contains(stream)).max_by_key(weight)
 }

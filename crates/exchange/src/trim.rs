@@ -21,9 +21,8 @@ impl Gateway {
     pub async fn trim(&self) -> Result<(), GatewayError> {
         for partition in Partition::all() {
             match partition.topic {
-                Topic::Queries | Topic::Refusals => self.trim_partition(partition).await?,
-                // A gateway's heartbeats are not leaves, and the fold of the members is not rebuilt from a part of them.
-                Topic::Members | Topic::Partners | Topic::Order => {}
+                Topic::Queries | Topic::Refusals | Topic::Members => self.trim_partition(partition).await?,
+                Topic::Partners | Topic::Order => {}
             }
         }
         Ok(())
@@ -31,10 +30,9 @@ impl Gateway {
 
     async fn trim_partition(&self, partition: Partition) -> Result<(), GatewayError> {
         let sealed = self.folds.sealed().get(&partition).copied().unwrap_or(0);
-        let needed = self.folds.earliest_needed(partition)?.unwrap_or(u64::MAX);
         // The last record stays: it holds the partition's time.
         let end = self.log.end(partition).await?;
-        let limit = sealed.min(needed).min(end.saturating_sub(1));
+        let limit = sealed.min(end.saturating_sub(1));
         let time = self.folds.time(partition);
         let start = self.log.start(partition).await?;
         let mut before = start;
@@ -46,6 +44,7 @@ impl Gateway {
                 before = record.position.offset + 1;
             }
         }
+        let before = self.folds.trimmable(partition, start, before);
         if before > start {
             self.log.trim(partition, before).await.map_err(|cause| GatewayError::Trim(cause.to_string()))?;
         }

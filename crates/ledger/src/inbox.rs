@@ -17,14 +17,27 @@ use crate::{
     store::NewLeaf,
 };
 
-/// How many leaves, and how many of their bytes, wait at most before no more is taken from the tail.
-const LEAVES: usize = 50_000;
-const LEAF_BYTES: usize = 32 << 20;
-/// How many order records wait at most.
-const ORDERS: usize = 4096;
-/// How many leaves, and how many of their bytes, go into one transaction at most, or a single larger one.
-const BATCH_LEAVES: usize = 10_000;
-const BATCH_BYTES: usize = 8 << 20;
+/// How much an inbox takes in, and gives out at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// How many leaves wait at most before no more is taken from the tail, which gives about a thousand at once.
+    pub(crate) leaves: usize,
+    /// How many of their bytes.
+    pub(crate) leaf_bytes: usize,
+    /// How many order records wait at most.
+    pub(crate) orders: usize,
+    /// How many leaves go into one transaction.
+    pub(crate) batch_leaves: usize,
+    /// How many of their bytes, or a single larger one.
+    pub(crate) batch_bytes: usize,
+}
+
+impl Default for Bounds {
+    /// Those of a ledger that takes in ten thousand records a second, in some 40 MiB.
+    fn default() -> Self {
+        Self { leaves: 50_000, leaf_bytes: 32 << 20, orders: 4096, batch_leaves: 10_000, batch_bytes: 8 << 20 }
+    }
+}
 
 /// Why a record could not be taken in. The ledger must stop: it can not know what it leaves out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,6 +63,7 @@ pub(crate) enum TakeError {
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Inbox {
+    bounds: Bounds,
     lanes: BTreeMap<Partition, Lane>,
     leaves: usize,
     bytes: usize,
@@ -116,15 +130,16 @@ pub(crate) enum Then {
 
 impl Inbox {
     /// An empty one that goes on where the fold stands.
-    pub(crate) fn new(fold: &Fold) -> Self {
+    pub(crate) fn new(fold: &Fold, bounds: Bounds) -> Self {
         let lane = |partition| (partition, Lane { next: fold.end(partition), leaves: VecDeque::new() });
         let lanes = ordered_partitions().map(lane).collect();
-        Self { lanes, leaves: 0, bytes: 0, orders: VecDeque::new(), next_order: fold.next }
+        Self { bounds, lanes, leaves: 0, bytes: 0, orders: VecDeque::new(), next_order: fold.next }
     }
 
     /// Where to go on reading in each partition.
     pub(crate) fn positions(&self) -> BTreeMap<Partition, u64> {
-        let mut positions: BTreeMap<_, _> = self.lanes.iter().map(|(partition, lane)| (*partition, lane.next)).collect();
+        let mut positions: BTreeMap<_, _> =
+            self.lanes.iter().map(|(partition, lane)| (*partition, lane.next)).collect();
         positions.insert(Partition::only(Topic::Order), self.next_order);
         positions
     }
@@ -136,7 +151,8 @@ impl Inbox {
 
     /// Whether no more is to be taken from the tail.
     pub(crate) fn is_full(&self) -> bool {
-        self.leaves >= LEAVES || self.bytes >= LEAF_BYTES || self.orders.len() >= ORDERS
+        let Bounds { leaves, leaf_bytes, orders, .. } = self.bounds;
+        self.leaves >= leaves || self.bytes >= leaf_bytes || self.orders.len() >= orders
     }
 
     /// Whether every order record that came has been applied.
@@ -167,7 +183,8 @@ impl Inbox {
                 let bytes = leaf_bytes(record.position, record.stamp, &record.header);
                 self.leaves += 1;
                 self.bytes += bytes.len();
-                lane.leaves.push_back(Waiting { leaf: NewLeaf { position: record.position, bytes }, stamp: record.stamp });
+                lane.leaves
+                    .push_back(Waiting { leaf: NewLeaf { position: record.position, bytes }, stamp: record.stamp });
             }
         } else {
             self.next_order += 1;
@@ -196,7 +213,7 @@ impl Inbox {
     /// Takes out what the order records put next, up to a bound, and moves the fold along.
     pub(crate) fn gather(&mut self, fold: &mut Fold) -> Gathered {
         let mut gathered = Gathered { leaves: Vec::new(), checkpoints: Vec::new(), then: Then::Done };
-        let mut room = BATCH_BYTES;
+        let mut room = self.bounds.batch_bytes;
         while let Some(OrderRecord { offset, stamp, order }) = self.orders.pop_front() {
             match &order {
                 Order::Run(run) => {
@@ -222,7 +239,7 @@ impl Inbox {
         for segment in fold.segments(run) {
             let lane = self.lanes.get_mut(&segment.partition).expect("a segment is of an ordered partition");
             while lane.leaves.front().is_some_and(|waiting| waiting.leaf.position.offset < segment.to) {
-                if leaves.len() >= BATCH_LEAVES || *room == 0 {
+                if leaves.len() >= self.bounds.batch_leaves || *room == 0 {
                     return Then::Full;
                 }
                 let leaf = lane.leaves.pop_front().expect("looked at before").leaf;

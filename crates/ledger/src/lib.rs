@@ -31,6 +31,9 @@ mod service;
 
 mod verify;
 
+#[cfg(test)]
+mod simulation;
+
 use std::{
     fmt,
     fs::{self, File, TryLockError},
@@ -52,6 +55,7 @@ pub use self::{
     verify::{Finding, Outside, Report, VerifyError, verify},
 };
 use crate::{
+    inbox::Bounds,
     note::{Origin, SigningKey, VerifierKey},
     service::Readers,
     store::{Identity, Store, StoreError},
@@ -89,6 +93,7 @@ struct Shared {
     log: Log,
     author: Incarnation,
     random: Random,
+    bounds: Bounds,
     status: watch::Sender<Status>,
 }
 
@@ -149,6 +154,10 @@ impl Ledger {
     /// # Errors
     /// [`OpenError`]: nothing is signed with what does not agree.
     pub fn open(settings: Settings) -> Result<Self, OpenError> {
+        Self::open_with(settings, Bounds::default())
+    }
+
+    fn open_with(settings: Settings, bounds: Bounds) -> Result<Self, OpenError> {
         let Settings { dir, origin, log, author, random } = settings;
         let files = Files::open(&dir, &origin, log.identity(), &random)?;
         let path = files.path.clone();
@@ -156,13 +165,10 @@ impl Ledger {
             LoadError::Storage(error) => OpenError::Storage { path: path.clone(), cause: error.to_string() },
             LoadError::Disagrees(what) => OpenError::Disagrees { path: path.clone(), what },
         })?;
-        let status = Status {
-            size: store.edge().size(),
-            checkpoint: None,
-            unsigned_since: None,
-            health: Health::Starting,
-        };
-        let shared = Shared { files: Arc::new(files), log, author, random, status: watch::Sender::new(status) };
+        let status =
+            Status { size: store.edge().size(), checkpoint: None, unsigned_since: None, health: Health::Starting };
+        let status = watch::Sender::new(status);
+        let shared = Shared { files: Arc::new(files), log, author, random, bounds, status };
         Ok(Self { shared, readers: Arc::new(Readers::new(path)) })
     }
 

@@ -128,7 +128,7 @@ impl<'a> Work<'a> {
             LoadError::Disagrees(what) => Fault::Stop(StopReason::Disagrees(what)),
         })?;
         let fold = store.fold().clone();
-        let inbox = Inbox::new(&fold);
+        let inbox = Inbox::new(&fold, shared.bounds);
         Ok(Self {
             tail: shared.log.tail(&inbox.positions()),
             store: Some(store),

@@ -27,7 +27,7 @@ use airut_wire::{
 use tokio::{
     sync::{Semaphore, watch},
     task::spawn_blocking,
-    time::{Instant, timeout_at},
+    time::{Instant, sleep_until, timeout_at},
 };
 use tonic::{Request, Response};
 
@@ -79,9 +79,7 @@ impl From<Reason> for Fault {
 }
 
 impl Service {
-    pub(crate) fn new(
-        readers: Arc<Readers>, status: watch::Receiver<Status>, caller: Caller, random: Random,
-    ) -> Self {
+    pub(crate) fn new(readers: Arc<Readers>, status: watch::Receiver<Status>, caller: Caller, random: Random) -> Self {
         Self { readers, status, caller, random }
     }
 
@@ -95,20 +93,18 @@ impl Service {
 
     /// The answer, or the status that refuses it. What happened inside stays in the log, under the request's id.
     fn answer<T>(&self, outcome: Result<T, Fault>) -> Result<Response<T>, tonic::Status> {
-        let refusal = match outcome {
-            Ok(answer) => return Ok(Response::new(answer)),
-            Err(Fault::Refused(refusal)) => (refusal, None),
-            Err(Fault::Storage(error)) => (Refusal::new(Reason::NotServing), Some(error)),
-        };
-        let request_id = hex::encode(self.random.bytes::<16>());
-        match refusal {
-            (refusal, None) => {
+        let request_id = || hex::encode(self.random.bytes::<16>());
+        match outcome {
+            Ok(answer) => Ok(Response::new(answer)),
+            Err(Fault::Refused(refusal)) => {
+                let request_id = request_id();
                 tracing::info!(request_id, reason = %refusal.reason, "refused");
                 Err(airut_wire::status(&refusal, &request_id))
             }
-            (refusal, Some(error)) => {
+            Err(Fault::Storage(error)) => {
+                let request_id = request_id();
                 tracing::error!(request_id, %error, "the ledger's file can not be read");
-                Err(airut_wire::status(&refusal, &request_id))
+                Err(airut_wire::status(&Refusal::new(Reason::NotServing), &request_id))
             }
         }
     }
@@ -116,22 +112,18 @@ impl Service {
     async fn prove(&self, caller: VerifiedPartner, position: Position) -> Result<GetInclusionProofResponse, Fault> {
         let deadline = Instant::now() + WAIT;
         let mut status = self.status.clone();
-        loop {
-            let checkpoint = status.borrow_and_update().checkpoint.clone();
-            if let Some(checkpoint) = checkpoint {
-                let caller = caller.clone();
-                let proof = self.readers.read(move |reader| proof(reader, &caller, position, &checkpoint)).await?;
-                if let Some(proof) = proof {
-                    return Ok(proof);
-                }
-            }
-            // Not there yet, never there, and not the caller's: all wait the same time.
-            let changed = timeout_at(deadline, status.changed()).await;
-            if changed.is_err() || changed.is_ok_and(|changed| changed.is_err()) {
-                tokio::time::sleep_until(deadline).await;
-                return Err(Reason::NotFound.into());
+        let mut tried = 0;
+        // Not there yet, never there, and not the caller's: all wait the same time.
+        while let Ok(Some(checkpoint)) = timeout_at(deadline, newer(&mut status, tried)).await {
+            tried = checkpoint.size;
+            let caller = caller.clone();
+            let proof = self.readers.read(move |reader| proof(reader, &caller, position, &checkpoint)).await?;
+            if let Some(proof) = proof {
+                return Ok(proof);
             }
         }
+        sleep_until(deadline).await;
+        Err(Reason::NotFound.into())
     }
 
     async fn list(&self, caller: VerifiedPartner, request: ListEntriesRequest) -> Result<ListEntriesResponse, Fault> {
@@ -144,14 +136,16 @@ impl Service {
 #[tonic::async_trait]
 impl LedgerService for Service {
     async fn get_checkpoint(
-        &self, request: Request<GetCheckpointRequest>,
+        &self,
+        request: Request<GetCheckpointRequest>,
     ) -> Result<Response<GetCheckpointResponse>, tonic::Status> {
         let checkpoint = self.identify(&request).and_then(|_| self.checkpoint());
         self.answer(checkpoint.map(|signed| GetCheckpointResponse { checkpoint: signed.note.to_string() }))
     }
 
     async fn get_inclusion_proof(
-        &self, request: Request<GetInclusionProofRequest>,
+        &self,
+        request: Request<GetInclusionProofRequest>,
     ) -> Result<Response<GetInclusionProofResponse>, tonic::Status> {
         let proof = async {
             let caller = self.identify(&request)?;
@@ -163,7 +157,8 @@ impl LedgerService for Service {
     }
 
     async fn list_entries(
-        &self, request: Request<ListEntriesRequest>,
+        &self,
+        request: Request<ListEntriesRequest>,
     ) -> Result<Response<ListEntriesResponse>, tonic::Status> {
         let page = async {
             let caller = self.identify(&request)?;
@@ -171,6 +166,12 @@ impl LedgerService for Service {
         };
         self.answer(page.await)
     }
+}
+
+/// A checkpoint of more than `size` leaves, once there is one; none when there will be none.
+async fn newer(status: &mut watch::Receiver<Status>, size: u64) -> Option<Signed> {
+    let is_newer = |status: &Status| status.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.size > size);
+    status.wait_for(is_newer).await.ok()?.checkpoint.clone()
 }
 
 /// What is asked for: so many entries from this index on.
@@ -201,7 +202,10 @@ fn invalid(field: &'static str, fault: &str) -> Fault {
 }
 
 fn proof(
-    reader: &Reader, caller: &VerifiedPartner, position: Position, checkpoint: &Signed,
+    reader: &Reader,
+    caller: &VerifiedPartner,
+    position: Position,
+    checkpoint: &Signed,
 ) -> Result<Option<GetInclusionProofResponse>, Fault> {
     let index = reader.index_of(position)?.filter(|index| *index < checkpoint.size);
     let Some(index) = index else { return Ok(None) };
@@ -216,32 +220,24 @@ fn proof(
 }
 
 fn list(reader: &Reader, caller: &VerifiedPartner, page: Page, size: u64) -> Result<ListEntriesResponse, Fault> {
-    let end = size.min(page.from.saturating_add(SCAN));
-    let (mut entries, mut bytes, mut next) = (Vec::new(), 0, page.from);
-    let mut fault = None;
-    reader.scan(page.from..end, |index, leaf| {
-        match visible(caller, index, leaf) {
-            Ok(None) => {}
-            Ok(Some(_)) if !entries.is_empty() && bytes + leaf.len() > PAGE_BYTES => return ControlFlow::Break(()),
-            Ok(Some(entry)) => {
-                bytes += leaf.len();
-                entries.push(entry);
-            }
-            Err(error) => {
-                fault = Some(error);
-                return ControlFlow::Break(());
-            }
+    let mut next = size.min(page.from.saturating_add(SCAN));
+    let (mut entries, mut bytes) = (Vec::new(), 0);
+    reader.scan(page.from..next, |index, leaf| {
+        let Some(entry) = visible(caller, index, leaf)? else { return Ok::<_, Fault>(ControlFlow::Continue(())) };
+        if !entries.is_empty() && bytes + leaf.len() > PAGE_BYTES {
+            next = index;
+            return Ok(ControlFlow::Break(()));
+        }
+        bytes += leaf.len();
+        entries.push(entry);
+        if entries.len() < page.size {
+            return Ok(ControlFlow::Continue(()));
         }
         next = index + 1;
-        if entries.len() < page.size { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        Ok(ControlFlow::Break(()))
     })?;
-    match fault {
-        Some(fault) => Err(fault),
-        None => {
-            let next_page_token = if next < size { next.to_string() } else { String::new() };
-            Ok(ListEntriesResponse { entries, next_page_token })
-        }
-    }
+    let next_page_token = if next < size { next.to_string() } else { String::new() };
+    Ok(ListEntriesResponse { entries, next_page_token })
 }
 
 /// The entry, if the caller may see it.
@@ -277,7 +273,8 @@ impl Readers {
 
     /// Reads on a thread that may block. Cancelling it lets what has begun come to its end.
     async fn read<T: Send + 'static>(
-        self: &Arc<Self>, read: impl FnOnce(&Reader) -> Result<T, Fault> + Send + 'static,
+        self: &Arc<Self>,
+        read: impl FnOnce(&Reader) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Fault> {
         let permit = Arc::clone(&self.room).acquire_owned().await.expect("the semaphore is never closed");
         let readers = Arc::clone(self);

@@ -18,7 +18,7 @@ use airut_domain::{
 };
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
 
-pub(crate) use self::read::{Reader, RowFault, StoredEntry};
+pub(crate) use self::read::{Reader, RowFault, State, StoredEntry};
 use crate::{
     order::{Fold, ordered_partitions},
     tree::{self, Edge, TileId},
@@ -172,7 +172,10 @@ impl Store {
 }
 
 fn insert_leaves(
-    transaction: &Transaction<'_>, ids: &BTreeMap<Partition, i64>, leaves: &[NewLeaf], edge: &mut Edge,
+    transaction: &Transaction<'_>,
+    ids: &BTreeMap<Partition, i64>,
+    leaves: &[NewLeaf],
+    edge: &mut Edge,
 ) -> Result<(), StoreError> {
     let mut full = Vec::new();
     let mut insert =
@@ -194,7 +197,10 @@ fn insert_leaves(
 }
 
 fn move_ends(
-    transaction: &Transaction<'_>, ids: &BTreeMap<Partition, i64>, before: &Fold, after: &Fold,
+    transaction: &Transaction<'_>,
+    ids: &BTreeMap<Partition, i64>,
+    before: &Fold,
+    after: &Fold,
 ) -> Result<(), StoreError> {
     let mut update = transaction.prepare_cached("UPDATE partitions SET ordered_to = ? WHERE id = ?")?;
     for (partition, end) in &after.ends {

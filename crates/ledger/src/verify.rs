@@ -9,37 +9,25 @@
 //!
 //! It changes nothing. For a log that nobody writes to meanwhile.
 
+mod audit;
 mod entries;
 mod finding;
 mod records;
 
-use std::{collections::BTreeMap, fs, io, path::Path, path::PathBuf};
+use std::{fs, io, path::Path, path::PathBuf};
 
-use airut_domain::{
-    keys::Digest,
-    merkle::{self, leaf_hash},
-    partition::{Partition, Position, Topic},
-    record::{Kind, Order, Runs, Stored},
-};
 use airut_log::{Log, ReadError};
 
 pub use self::finding::Finding;
 use self::{
-    entries::{Entries, Kept},
-    finding::Findings,
-    records::{Body, Head, Looked, Records, look},
+    audit::{Audit, Fault},
+    entries::Entries,
 };
 use crate::{
     FILE, keyfile,
     note::{Checkpoint, InvalidKey, VerifierKey},
-    order::{Fold, Segment, ordered_partitions},
     store::{Reader, StoreError},
-    tree::Edge,
 };
-
-const ORDER: Partition = Partition::only(Topic::Order);
-/// How many of SQLite's own messages are reported.
-const FILE_MESSAGES: u32 = 20;
 
 /// What is known from outside the data directory. Who can change everything in it can also make a new key and sign anew: only
 /// what was kept elsewhere tells.
@@ -109,7 +97,7 @@ pub enum VerifyError {
         error: InvalidKey,
     },
     /// The beginning of the order is trimmed away, so where the entries stand can't be computed.
-    #[error("{ORDER} starts at {0}: the order before it is trimmed away")]
+    #[error("airut.order starts at {0}: the order before it is trimmed away")]
     OrderTrimmed(u64),
 }
 
@@ -120,25 +108,20 @@ pub enum VerifyError {
 /// [`VerifyError`] when there is nothing to verify. Whatever is wrong with what there is is in the report.
 pub async fn verify(log: &Log, dir: &Path, outside: Outside) -> Result<Report, VerifyError> {
     let path = dir.join(FILE);
-    let fault = |error: StoreError| VerifyError::Ledger { path: path.clone(), cause: error.to_string() };
+    let ledger = |error: StoreError| VerifyError::Ledger { path: path.clone(), cause: error.to_string() };
     let key = match outside.key {
         Some(key) => key,
-        None => read_key(dir)?,
+        None => read_key(&dir.join(keyfile::VERIFIER))?,
     };
-    let reader = Reader::open(&path).map_err(fault)?;
-    let entries = Entries::new(reader).map_err(fault)?;
-    let mut audit = Audit::begin(log, key, entries).await?;
-    let outside = outside.checkpoint.and_then(|note| audit.expect_outside(&note));
-    let stored = audit.expect_stored();
-    let outcome = audit.run().await;
-    match outcome {
-        Ok(()) => {}
-        Err(Fault::Log(error)) => return Err(error.into()),
-        Err(Fault::Ledger(error)) => return Err(fault(error)),
-    }
-    Ok(audit.conclude(stored, outside).map_err(fault)?)
+    let entries = Reader::open(&path).and_then(Entries::new).map_err(ledger)?;
+    let audit = Audit::begin(log, key, entries, outside.checkpoint).await?;
+    audit.run().await.map_err(|fault| match fault {
+        Fault::Log(error) => error.into(),
+        Fault::Ledger(error) => ledger(error),
+    })
 }
 
-fn read_key(dir: &Path) -> Result<VerifierKey, VerifierKeyError> {
-    todo!()
+fn read_key(path: &Path) -> Result<VerifierKey, VerifyError> {
+    let text = fs::read_to_string(path).map_err(|error| VerifyError::NoKey { path: path.to_owned(), error })?;
+    text.trim().parse().map_err(|error| VerifyError::InvalidKey { path: path.to_owned(), error })
 }

@@ -107,6 +107,14 @@ impl Log {
         }
     }
 
+    /// Whether this process alone can have the log open: then every other process that has written to it is gone.
+    pub fn is_exclusive(&self) -> bool {
+        match &self.0 {
+            Engine::Embedded(_) => true,
+            Engine::Simulated(_) => false,
+        }
+    }
+
     /// Appends a record, and gives its position and stamp once it is durable. Waits for room when too much is queued.
     ///
     /// Cancelling it while it waits for room leaves nothing; later, the record may be written all the same.
@@ -155,7 +163,7 @@ impl Log {
     ///
     /// # Errors
     /// When there is no such partition, or the log can't be asked.
-    #[allow(clippy::unused_async, reason = "an engine across the network has to ask")]
+    // Async because an engine across the network has to ask; so is `end`.
     pub async fn start(&self, partition: Partition) -> Result<u64, ReadError> {
         self.span(partition).map(|span| span.start)
     }
@@ -164,7 +172,6 @@ impl Log {
     ///
     /// # Errors
     /// When there is no such partition, or the log can't be asked.
-    #[allow(clippy::unused_async, reason = "an engine across the network has to ask")]
     pub async fn end(&self, partition: Partition) -> Result<u64, ReadError> {
         self.span(partition).map(|span| span.end)
     }

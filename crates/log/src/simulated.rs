@@ -13,6 +13,7 @@
 use std::{
     collections::BTreeMap,
     ops::Range,
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
@@ -28,7 +29,7 @@ use rand_chacha::{
     rand_core::{Rng, SeedableRng},
 };
 use tokio::{
-    sync::watch,
+    sync::Notify,
     time::{Instant, sleep, sleep_until},
 };
 
@@ -65,7 +66,8 @@ struct Shared {
     identity: LogId,
     clock: Clock,
     state: Mutex<State>,
-    changes: watch::Sender<()>,
+    /// Wakes the tails in the order in which they came to wait; a watch channel would draw the order by chance.
+    changes: Notify,
 }
 
 struct State {
@@ -98,7 +100,7 @@ impl Simulation {
         let empty = || Contents { start: 0, records: Vec::new(), stamp: Timestamp::from_millis(i64::MIN) };
         let partitions = Partition::all().map(|partition| (partition, empty())).collect();
         let state = Mutex::new(State { rng, faults, partitions, appended: 0 });
-        Self(Arc::new(Shared { identity: LogId(identity), clock, state, changes: watch::channel(()).0 }))
+        Self(Arc::new(Shared { identity: LogId(identity), clock, state, changes: Notify::new() }))
     }
 
     /// From now on, be so unkind. What was drawn before stays.
@@ -176,7 +178,7 @@ impl Simulation {
                 .filter(|(partition, _)| !state.partitions.contains_key(partition))
                 .map(|(partition, next)| (*partition, View { next: *next, coming: None })),
         );
-        Tail { simulation: self.clone(), changes: self.0.changes.subscribe(), rng, views }
+        Tail { simulation: self.clone(), rng, views }
     }
 
     pub(crate) fn read(
@@ -228,7 +230,7 @@ impl Simulation {
         sleep(after).await;
         let now = self.0.clock.now();
         let place = self.state().add(partition, record, now);
-        self.0.changes.send_replace(());
+        self.0.changes.notify_waiters();
         place
     }
 
@@ -289,7 +291,6 @@ impl Contents {
 /// A tail of the simulated log.
 pub(crate) struct Tail {
     simulation: Simulation,
-    changes: watch::Receiver<()>,
     /// The tail's own: how often it is polled has no influence on the rest.
     rng: ChaCha8Rng,
     views: BTreeMap<Partition, View>,
@@ -306,9 +307,11 @@ struct View {
 impl Tail {
     /// Cancel safe: what was drawn stays drawn, and offsets move only when the records are given.
     pub(crate) async fn next(&mut self) -> Result<Vec<Arc<Stored>>, TailError> {
+        let simulation = self.simulation.clone();
         loop {
+            let mut changed = pin!(simulation.0.changes.notified());
             // Before looking: a change while we look wakes the wait below.
-            self.changes.mark_unchanged();
+            changed.as_mut().enable();
             self.look()?;
             let batch = self.arrived(Instant::now())?;
             if !batch.is_empty() {
@@ -325,7 +328,7 @@ impl Tail {
                 // In a fixed order: the macro would draw it from a generator that is not ours.
                 biased;
                 () = arrival => {}
-                changed = self.changes.changed() => changed.map_err(|_| TailError::Closed)?,
+                () = changed => {}
             }
         }
     }
@@ -372,7 +375,6 @@ impl Tail {
 
 fn happens(rng: &mut ChaCha8Rng, probability: f64) -> bool {
     // The upper 53 bits make an even fraction below 1, so that 0 never happens and 1 always does.
-    #[allow(clippy::cast_precision_loss, reason = "53 bits fit")]
     let fraction = (rng.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
     fraction < probability
 }

@@ -7,10 +7,10 @@ use crate::{
         self, BASIC_SOCIAL_ASSISTANCE, BASIC_UNEMPLOYMENT_ALLOWANCE, Benefit, CARE_ALLOWANCE_FOR_PENSIONERS,
         CHILD_BENEFIT, CHILD_HOME_CARE_ALLOWANCE, CHILD_MAINTENANCE_ALLOWANCE, CONSCRIPTS_ALLOWANCE,
         DISABILITY_ALLOWANCE_FOR_ADULTS, DISABILITY_ALLOWANCE_UNDER_16, DISABILITY_PENSION, EARLY_OLD_AGE_PENSION,
-        GENERAL_HOUSING_ALLOWANCE, GUARANTEE_PENSION, HOUSING_ALLOWANCE_FOR_PENSIONERS, HOUSING_SUPPLEMENT,
-        LABOUR_MARKET_SUBSIDY, NATIONAL_PENSION, OLD_AGE_PENSION, PARENTAL_ALLOWANCE, PREGNANCY_ALLOWANCE,
-        PRIVATE_DAY_CARE_ALLOWANCE, REHABILITATION_ALLOWANCE, SICKNESS_ALLOWANCE, STUDENT_LOAN_GUARANTEE, STUDY_GRANT,
-        SURVIVORS_PENSION,
+        GENERAL_HOUSING_ALLOWANCE, GENERAL_SOCIAL_SECURITY_BENEFIT, GUARANTEE_PENSION,
+        HOUSING_ALLOWANCE_FOR_PENSIONERS, HOUSING_SUPPLEMENT, LABOUR_MARKET_SUBSIDY, NATIONAL_PENSION, OLD_AGE_PENSION,
+        PARENTAL_ALLOWANCE, PREGNANCY_ALLOWANCE, PRIVATE_DAY_CARE_ALLOWANCE, REHABILITATION_ALLOWANCE,
+        SICKNESS_ALLOWANCE, STUDENT_LOAN_GUARANTEE, STUDY_GRANT, SURVIVORS_PENSION,
     },
     calendar::Month,
     dice::Dice,
@@ -97,6 +97,50 @@ const UNDER_65: &[(u32, Situation)] = &[
 const FROM_65: &[(u32, Situation)] =
     &[(30, WellPensioned), (33, OldAgePensioner), (8, EarlyPensioner), (17, NationalPensioner), (12, Survivor)];
 
+/// What is applied for at which age, whatever the situation.
+const APPLIED_FOR_UNDER_30: &[(u32, &Benefit)] = &[
+    (3, &BASIC_SOCIAL_ASSISTANCE),
+    (2, &GENERAL_HOUSING_ALLOWANCE),
+    (2, &GENERAL_SOCIAL_SECURITY_BENEFIT),
+    (2, &STUDY_GRANT),
+    (2, &HOUSING_SUPPLEMENT),
+    (1, &STUDENT_LOAN_GUARANTEE),
+    (1, &CONSCRIPTS_ALLOWANCE),
+    (1, &DISABILITY_ALLOWANCE_FOR_ADULTS),
+    (1, &CHILD_BENEFIT),
+];
+const APPLIED_FOR_UNDER_50: &[(u32, &Benefit)] = &[
+    (3, &BASIC_SOCIAL_ASSISTANCE),
+    (2, &GENERAL_HOUSING_ALLOWANCE),
+    (2, &GENERAL_SOCIAL_SECURITY_BENEFIT),
+    (2, &SICKNESS_ALLOWANCE),
+    (1, &PARENTAL_ALLOWANCE),
+    (1, &CHILD_BENEFIT),
+    (1, &CHILD_HOME_CARE_ALLOWANCE),
+    (1, &PRIVATE_DAY_CARE_ALLOWANCE),
+    (1, &CHILD_MAINTENANCE_ALLOWANCE),
+    (1, &DISABILITY_ALLOWANCE_UNDER_16),
+    (1, &REHABILITATION_ALLOWANCE),
+];
+const APPLIED_FOR_UNDER_65: &[(u32, &Benefit)] = &[
+    (2, &BASIC_SOCIAL_ASSISTANCE),
+    (2, &GENERAL_SOCIAL_SECURITY_BENEFIT),
+    (2, &SICKNESS_ALLOWANCE),
+    (2, &REHABILITATION_ALLOWANCE),
+    (2, &DISABILITY_PENSION),
+    (1, &EARLY_OLD_AGE_PENSION),
+    (1, &SURVIVORS_PENSION),
+];
+const APPLIED_FOR_FROM_65: &[(u32, &Benefit)] = &[
+    (1, &NATIONAL_PENSION),
+    (1, &OLD_AGE_PENSION),
+    (1, &GUARANTEE_PENSION),
+    (1, &SURVIVORS_PENSION),
+    (3, &HOUSING_ALLOWANCE_FOR_PENSIONERS),
+    (3, &CARE_ALLOWANCE_FOR_PENSIONERS),
+    (1, &BASIC_SOCIAL_ASSISTANCE),
+];
+
 /// The life of a person as seen on `today`.
 pub(crate) fn life(person: Person, seed: u64, today: Date) -> Life {
     let dice = Dice::new(seed, u64::from(person.number));
@@ -105,6 +149,7 @@ pub(crate) fn life(person: Person, seed: u64, today: Date) -> Life {
     insurance(&mut story);
     benefits_of(situation, &mut story);
     care(situation, &mut story);
+    application(&mut story);
     story.life
 }
 
@@ -116,11 +161,10 @@ fn draw(story: &mut Story) -> Situation {
         50..65 => UNDER_65,
         65.. => FROM_65,
     };
-    match story.dice.choose(choices) {
-        // Few women serve.
-        Conscript if story.person.is_woman() && story.dice.happens(90) => Student,
-        situation => situation,
-    }
+    let drawn = story.dice.choose(choices);
+    // Few women serve.
+    let serves = !story.person.is_woman() || story.dice.happens(10);
+    if drawn == Conscript && !serves { Student } else { drawn }
 }
 
 fn benefits_of(situation: Situation, story: &mut Story) {
@@ -152,10 +196,6 @@ fn employed(story: &mut Story) {
         let start = story.dice.between(-30..=-2);
         let months = story.dice.between(0..=2);
         story.spell(&SICKNESS_ALLOWANCE, start, start + months);
-    }
-    if story.dice.happens(4) {
-        let days_ago = story.dice.between(0..=25);
-        story.applied(&SICKNESS_ALLOWANCE, days_ago);
     }
 }
 
@@ -214,10 +254,6 @@ fn unemployed(story: &mut Story) {
     }
     if story.dice.happens(20) {
         assistance(story, months_ago / 2);
-    }
-    if story.dice.happens(3) {
-        let days_ago = story.dice.between(1..=30);
-        story.applied(&REHABILITATION_ALLOWANCE, days_ago);
     }
 }
 
@@ -439,5 +475,20 @@ fn care(situation: Situation, story: &mut Story) {
         ]);
         let days_ago = story.dice.between(1..=700);
         story.reimbursed(benefit, days_ago);
+    }
+}
+
+/// Now and then something is being applied for.
+fn application(story: &mut Story) {
+    let choices = match story.age() {
+        ..30 => APPLIED_FOR_UNDER_30,
+        30..50 => APPLIED_FOR_UNDER_50,
+        50..65 => APPLIED_FOR_UNDER_65,
+        65.. => APPLIED_FOR_FROM_65,
+    };
+    let (happens, benefit) = (story.dice.happens(7), story.dice.choose(choices));
+    let days_ago = story.dice.between(0..=35);
+    if happens && story.person.demonstrates().is_none() {
+        story.applied(benefit, days_ago);
     }
 }

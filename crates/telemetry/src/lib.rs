@@ -2,8 +2,24 @@
 //!
 //! Labels name organisations, never persons: nothing in here takes a document, a name or an identity code.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod metrics;
+pub mod span;
+
 mod setup;
 mod trace;
 
 pub use setup::{LogFormat, Settings, SetupError, Telemetry, start};
-pub use trace::{Span, Traced, continue_from, traceparent};
+pub use trace::{Traced, callers, continue_from, traceparent};
+
+/// TEMPORARY while callers move to `span`.
+#[derive(Debug)]
+pub struct Span;
+
+impl Span {
+    /// Old name.
+    pub fn record(topic: airut_domain::partition::Topic) -> tracing::Span {
+        span::record(topic, "")
+    }
+}

@@ -6,7 +6,15 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::WithExportConfig;
 use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
-use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    filter::{Directive, Targets},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
+
+use crate::{metrics, span};
 
 /// What to set up.
 #[derive(Clone, Debug)]
@@ -70,16 +78,27 @@ impl Telemetry {
 /// [`SetupError`], naming what is wrong.
 pub fn start(settings: &Settings) -> Result<Telemetry, SetupError> {
     let filter = EnvFilter::try_new(&settings.filter).map_err(|cause| SetupError::Filter(cause.to_string()))?;
+    // Spans are for the exporter alone. In the logs they would cost every call, and say nothing that its lines do not.
+    let filter = filter.add_directive(directive(LevelFilter::OFF));
     let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let logs = match settings.logs {
         LogFormat::Json => logs.json().flatten_event(true).with_span_list(false).boxed(),
         LogFormat::Text => logs.with_target(false).boxed(),
     };
     let tracer = settings.otlp_endpoint.as_deref().map(|endpoint| tracer(endpoint, &settings.service)).transpose()?;
-    let spans = tracer.as_ref().map(|tracer| tracing_opentelemetry::layer().with_tracer(tracer.tracer("airut")));
+    let spans = tracer.as_ref().map(|tracer| {
+        tracing_opentelemetry::layer()
+            .with_tracer(tracer.tracer("airut"))
+            .with_location(false)
+            .with_threads(false)
+            .with_target(false)
+            .with_tracked_inactivity(false)
+            // Only what is ours: other crates' spans and every event stay out, so that nothing unforeseen is exported.
+            .with_filter(Targets::new().with_target(span::TARGET, LevelFilter::INFO))
+    });
     tracing_subscriber::registry()
         .with(logs.with_filter(filter))
-        .with(spans.with_filter(EnvFilter::new("off,airut=info,airut_exchange=info,airut_client=info,airut_register=info,airut_log=info,airut_ledger=info")))
+        .with(spans)
         .try_init()
         .map_err(|_| SetupError::Twice)?;
     if let Some(listen) = settings.metrics_listen {
@@ -88,8 +107,13 @@ pub fn start(settings: &Settings) -> Result<Telemetry, SetupError> {
             .set_buckets(&[0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0])
             .and_then(PrometheusBuilder::install);
         builder.map_err(|cause| SetupError::Metrics(listen, cause.to_string()))?;
+        metrics::describe();
     }
     Ok(Telemetry { tracer })
+}
+
+fn directive(level: LevelFilter) -> Directive {
+    format!("{}={level}", span::TARGET).parse().expect("a target and a level")
 }
 
 fn tracer(endpoint: &str, service: &str) -> Result<SdkTracerProvider, SetupError> {

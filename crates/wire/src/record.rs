@@ -141,13 +141,17 @@ fn query_event(event: &query::Event) -> PbKind {
         query::Event::Answered(answered) => PbKind::QueryAnswered(pb::QueryAnswered {
             asker,
             query_id,
+            asked: answered.asked,
             stream: answered.stream.to_string(),
             commitment: answered.commitment.0.to_vec(),
             withheld: answered.withheld,
         }),
-        query::Event::NotDisclosed(not) => {
-            PbKind::QueryNotDisclosed(pb::QueryNotDisclosed { asker, query_id, why: why(not.why).into() })
-        }
+        query::Event::NotDisclosed(not) => PbKind::QueryNotDisclosed(pb::QueryNotDisclosed {
+            asker,
+            query_id,
+            asked: not.asked,
+            why: why(not.why).into(),
+        }),
         query::Event::Repeated(repeated) => PbKind::QueryRepeated(pb::QueryRepeated {
             asker,
             query_id,
@@ -227,12 +231,14 @@ fn kind_from(kind: PbKind) -> Result<Kind, Unreadable> {
         })),
         PbKind::QueryAnswered(answered) => Kind::Query(query::Event::Answered(query::Answered {
             key: key(&answered.asker, &answered.query_id)?,
+            asked: answered.asked,
             stream: parse(&answered.stream, "stream")?,
             commitment: digest(&answered.commitment, "commitment")?,
             withheld: answered.withheld,
         })),
         PbKind::QueryNotDisclosed(not) => Kind::Query(query::Event::NotDisclosed(query::NotDisclosed {
             key: key(&not.asker, &not.query_id)?,
+            asked: not.asked,
             why: why_from(not.why)?,
         })),
         PbKind::QueryRepeated(repeated) => Kind::Query(query::Event::Repeated(query::Repeated {
@@ -241,10 +247,9 @@ fn kind_from(kind: PbKind) -> Result<Kind, Unreadable> {
             access: access_from(repeated.access)?,
         })),
         PbKind::Refused(refused) => Kind::Refusal(refused_from(refused)?),
-        PbKind::PartnerApplied(applied) => Kind::Partner(PartnerApplied {
-            version: applied.version,
-            partner: partner(&applied.definition)?,
-        }),
+        PbKind::PartnerApplied(applied) => {
+            Kind::Partner(PartnerApplied { version: applied.version, partner: partner(&applied.definition)? })
+        }
         PbKind::Heartbeat(beat) => Kind::Member(member::Event::Heartbeat(parse(&beat.gateway, "gateway")?)),
         PbKind::Left(left) => Kind::Member(member::Event::Left(parse(&left.gateway, "gateway")?)),
         PbKind::StreamOpened(opened) => Kind::Member(member::Event::StreamOpened(member::StreamOpened {

@@ -139,11 +139,7 @@ async fn a_status_from_something_else_is_told_as_it_is() {
     let mut exchange = Exchange::start();
     let asking = ask(&exchange.client(), Duration::from_secs(30));
     exchange.asked.recv().await.unwrap().reply.send(Err(Status::unimplemented("a proxy says no"))).unwrap();
-    match asking.await.unwrap().unwrap_err() {
-        CallError::Refused(refused) => {
-            assert_eq!((refused.code, refused.reason), (Code::Unimplemented, None));
-            assert_eq!(refused.message, "a proxy says no");
-        }
-        other => panic!("{other}"),
-    }
+    let CallError::Refused(refused) = asking.await.unwrap().unwrap_err() else { panic!("a refusal") };
+    assert_eq!((refused.code, refused.reason), (Code::Unimplemented, None));
+    assert_eq!(refused.message, "a proxy says no");
 }

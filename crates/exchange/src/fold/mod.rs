@@ -6,6 +6,8 @@
 //!
 //! It must never skip a record, and never act on one that `apply` did not accept.
 
+mod changes;
+mod kept;
 mod state;
 mod store;
 
@@ -21,7 +23,7 @@ use std::{
 use airut_domain::{
     id::{Incarnation, PartnerId, StreamId},
     keys::Digest,
-    member::StreamOpened,
+    member::{self, StreamOpened},
     partition::{Partition, Position},
     query::{self, Answered, Event, Phase, Query, QueryKey, WhyNot},
     question::{Scope, Withheld},
@@ -31,12 +33,13 @@ use airut_domain::{
 };
 use airut_log::{Positions, Recorded, Tail, TailError};
 use arc_swap::ArcSwap;
-use state::State;
-pub(crate) use state::Void;
+pub(crate) use changes::Changes;
 pub use state::FoldError;
+pub(crate) use state::Void;
+use state::{Applied, Open, State};
 pub(crate) use store::Store;
 pub use store::StoreError;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 /// How often the fold's file is written.
@@ -109,6 +112,13 @@ pub(crate) struct Push {
     pub(crate) fresh: Option<Arc<Stored>>,
 }
 
+/// A stream that this gateway holds.
+#[derive(Debug)]
+struct Attached {
+    opened: StreamOpened,
+    questions: mpsc::Sender<Push>,
+}
+
 /// What a record that asked says, for the gateway that puts the question to the responder.
 #[derive(Debug)]
 pub(crate) struct Narrowed {
@@ -125,8 +135,8 @@ pub struct Folds {
     registry: Arc<ArcSwap<Registry>>,
     /// When the registry was last known to be read to its end, in milliseconds since 1970.
     registry_read: AtomicI64,
-    progress: watch::Sender<u64>,
-    members: watch::Sender<u64>,
+    progress: Changes,
+    members: Changes,
 }
 
 #[derive(Debug)]
@@ -138,7 +148,7 @@ struct Shared {
     decided: BTreeMap<Position, Result<(), Void>>,
     decided_order: VecDeque<Position>,
     ending: BTreeMap<QueryKey, Vec<oneshot::Sender<End>>>,
-    streams: BTreeMap<StreamId, mpsc::Sender<Push>>,
+    streams: BTreeMap<StreamId, Attached>,
 }
 
 impl Folds {
@@ -159,8 +169,8 @@ impl Folds {
             shared: Mutex::new(shared),
             registry,
             registry_read: AtomicI64::new(i64::MIN),
-            progress: watch::Sender::new(0),
-            members: watch::Sender::new(0),
+            progress: Changes::default(),
+            members: Changes::default(),
         })
     }
 
@@ -180,7 +190,7 @@ impl Folds {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                _ = flush.tick() => self.lock().flush()?,
+                _ = flush.tick() => self.lock().state.flush(),
                 batch = tail.next() => match batch {
                     Ok(batch) => self.take_batch(&batch).await?,
                     Err(cause @ TailError::Unavailable(_)) => {
@@ -195,21 +205,19 @@ impl Folds {
             }
         }
         self.settle().await?;
-        self.lock().flush()?;
+        self.lock().state.flush();
         self.settle().await
     }
 
     /// Waits until the fold has read up to these offsets.
     pub(crate) async fn reached(&self, ends: &Positions) {
-        let mut progress = self.progress.subscribe();
+        let mut seen = self.progress.count();
         let reached = |shared: &Shared| {
             let at = &shared.state.cursor.positions;
             ends.iter().all(|(partition, end)| *end == 0 || at.get(partition).is_some_and(|at| at >= end))
         };
         while !reached(&self.lock()) {
-            if progress.changed().await.is_err() {
-                return;
-            }
+            self.progress.beyond(&mut seen).await;
         }
     }
 
@@ -237,7 +245,11 @@ impl Folds {
     }
 
     /// The query as it stands, and word of its end when it is open or not asked yet.
-    pub(crate) fn query(&self, key: &QueryKey, now: Timestamp) -> Result<(Option<Query>, oneshot::Receiver<End>), StoreError> {
+    pub(crate) fn query(
+        &self,
+        key: &QueryKey,
+        now: Timestamp,
+    ) -> Result<(Option<Query>, oneshot::Receiver<End>), StoreError> {
         let mut shared = self.lock();
         let query = shared.state.query(key, now)?;
         let (tell, told) = oneshot::channel();
@@ -284,22 +296,28 @@ impl Folds {
     /// Whether the registry was read to its end within the last [`REGISTRY_CURRENT`].
     pub(crate) fn registry_is_current(&self, now: Timestamp) -> bool {
         let read = Timestamp::from_millis(self.registry_read.load(Ordering::Acquire));
-        now.since(read) <= REGISTRY_CURRENT
+        // A clock that was set back says nothing until the registry has been read by it.
+        read <= now && now.since(read) <= REGISTRY_CURRENT
     }
 
     /// The registry's end, as it was at `asked`, has been read.
     pub(crate) fn registry_was_read(&self, asked: Timestamp) {
-        self.registry_read.fetch_max(asked.as_millis(), Ordering::AcqRel);
+        self.registry_read.store(asked.as_millis(), Ordering::Release);
     }
 
-    /// A tick for every change of the gateways' streams.
-    pub(crate) fn members(&self) -> watch::Receiver<u64> {
-        self.members.subscribe()
+    /// Changes of the gateways' streams, heartbeats among them.
+    pub(crate) fn members(&self) -> &Changes {
+        &self.members
     }
 
     /// The open streams of a responder.
     pub(crate) fn streams_of(&self, responder: &PartnerId) -> Vec<StreamOpened> {
         self.lock().state.small.members.streams_of(responder).cloned().collect()
+    }
+
+    /// The gateways heard of lately.
+    pub(crate) fn gateways(&self) -> Vec<Incarnation> {
+        self.lock().state.small.members.gateways().cloned().collect()
     }
 
     /// Whether a responder has a stream open, here or at another gateway.
@@ -312,9 +330,17 @@ impl Folds {
         self.lock().state.small.members.is_open(stream)
     }
 
+    /// Whether the query was put to this stream by this record, and waits for it.
+    pub(crate) fn waits_for(&self, key: &QueryKey, asked: Position, stream: &StreamId, now: Timestamp) -> bool {
+        self.peek(key, now).is_some_and(|query| match &query.phase {
+            Phase::Open { stream: put_to, .. } => query.asked == asked && put_to == stream,
+            Phase::Answered { .. } | Phase::Unanswered { .. } => false,
+        })
+    }
+
     /// Questions put to the stream go to the sender from now on.
-    pub(crate) fn attach(&self, stream: StreamId, questions: mpsc::Sender<Push>) {
-        self.lock().streams.insert(stream, questions);
+    pub(crate) fn attach(&self, opened: StreamOpened, questions: mpsc::Sender<Push>) {
+        self.lock().streams.insert(opened.stream.clone(), Attached { opened, questions });
     }
 
     /// The stream has ended.
@@ -322,8 +348,20 @@ impl Folds {
         self.lock().streams.remove(stream);
     }
 
+    /// What must be recorded so that the others know of exactly the streams that this gateway holds: they took it to be gone, or
+    /// a record came late or never.
+    pub(crate) fn unknown_streams(&self) -> Vec<member::Event> {
+        let shared = self.lock();
+        let members = &shared.state.small.members;
+        let held = shared.streams.values().map(|attached| &attached.opened);
+        let missing = held.filter(|opened| !members.is_open(&opened.stream)).cloned().map(member::Event::StreamOpened);
+        let known = members.streams_held_by(&self.own).map(|opened| &opened.stream);
+        let gone = known.filter(|stream| !shared.streams.contains_key(*stream)).cloned();
+        missing.chain(gone.map(member::Event::StreamClosed)).collect()
+    }
+
     /// Open queries whose deadline has passed by `now`.
-    pub(crate) fn overdue(&self, now: Timestamp, limit: usize) -> Vec<(QueryKey, Timestamp)> {
+    pub(crate) fn overdue(&self, now: Timestamp, limit: usize) -> Vec<(QueryKey, Open)> {
         self.lock().state.overdue(now, limit)
     }
 
@@ -350,9 +388,10 @@ impl Folds {
         self.lock().state.open_queries()
     }
 
-    /// The earliest offset that an open or remembered query of the partition still needs.
-    pub(crate) fn earliest_needed(&self, partition: Partition) -> Result<Option<u64>, StoreError> {
-        self.lock().state.earliest_needed(partition)
+    /// The greatest offset of the partition, at most `limit`, before which no record is needed for a rebuild. What lies before
+    /// `start` is gone already.
+    pub(crate) fn trimmable(&self, partition: Partition, start: u64, limit: u64) -> u64 {
+        self.lock().state.trimmable(partition, start, limit)
     }
 
     /// The partition's time.
@@ -370,19 +409,21 @@ impl Folds {
 
     fn take(&self, records: &[Arc<Stored>]) -> Result<(), FoldError> {
         let mut shared = self.lock();
-        let (mut members, mut registry) = (false, false);
+        let mut members = false;
         for stored in records {
-            let kind = shared.take(&self.own, stored)?;
-            members |= matches!(kind, Taken::Member);
-            registry |= matches!(kind, Taken::Partner);
-        }
-        if registry {
-            self.registry.store(Arc::clone(&shared.state.registry));
+            let applied = shared.state.apply(stored)?;
+            match &applied.header.kind {
+                // Before the verdict is told: whoever waits for it goes on with the registry that it made.
+                Kind::Partner(_) => self.registry.store(Arc::clone(&shared.state.registry)),
+                Kind::Member(_) => members = true,
+                Kind::Query(_) | Kind::Refusal(_) | Kind::Order(_) => {}
+            }
+            shared.tell(&self.own, applied, stored);
         }
         drop(shared);
-        self.progress.send_modify(|count| *count += 1);
-        if members || registry {
-            self.members.send_modify(|count| *count += 1);
+        self.progress.add();
+        if members {
+            self.members.add();
         }
         Ok(())
     }
@@ -390,8 +431,8 @@ impl Folds {
     async fn settle(&self) -> Result<(), FoldError> {
         let writing = self.lock().state.store().take_writing();
         if let Some(writing) = writing {
-            let writer = writing.await.map_err(|_| StoreError::Writer)??;
-            self.lock().state.store().settled(writer)?;
+            let written = writing.await.map_err(|_| StoreError::Writer)?;
+            self.lock().state.store().settled(written)?;
         }
         Ok(())
     }
@@ -402,28 +443,15 @@ impl Folds {
     }
 }
 
-enum Taken {
-    Member,
-    Partner,
-    Other,
-}
-
 impl Shared {
-    fn take(&mut self, own: &Incarnation, stored: &Arc<Stored>) -> Result<Taken, FoldError> {
-        let applied = self.state.apply(stored)?;
-        if applied.header.author == *own {
-            self.tell_verdict(stored.position, applied.verdict);
+    fn tell(&mut self, own: &Incarnation, applied: Applied, stored: &Arc<Stored>) {
+        let Applied { header, verdict, phase } = applied;
+        if header.author == *own {
+            self.tell_verdict(stored.position, verdict);
         }
-        let accepted = applied.verdict.is_ok();
-        Ok(match &applied.header.kind {
-            Kind::Query(event) if accepted => {
-                self.tell_query(event, &applied.header, applied.phase, stored);
-                Taken::Other
-            }
-            Kind::Member(_) => Taken::Member,
-            Kind::Partner(_) => Taken::Partner,
-            Kind::Query(_) | Kind::Refusal(_) | Kind::Order(_) => Taken::Other,
-        })
+        if let (Kind::Query(event), Ok(())) = (&header.kind, verdict) {
+            self.tell_query(event, &header, phase, stored);
+        }
     }
 
     fn tell_verdict(&mut self, position: Position, verdict: Result<(), Void>) {
@@ -476,18 +504,12 @@ impl Shared {
     }
 
     fn push(&mut self, stream: &StreamId, key: &QueryKey, asked: Position, fresh: Option<Arc<Stored>>) {
-        if let Some(questions) = self.streams.get(stream) {
+        if let Some(Attached { questions, .. }) = self.streams.get(stream) {
             // A stream that is full or gone leaves the question to its deadline, or to another stream.
             if questions.try_send(Push { key: key.clone(), asked, fresh }).is_err() {
                 metrics::counter!("airut_questions_dropped_total").increment(1);
             }
         }
-    }
-
-    fn flush(&mut self) -> Result<(), StoreError> {
-        let State { cursor, small, .. } = &self.state;
-        let (cursor, small) = (cursor.clone(), small.clone());
-        self.state.store().flush(&cursor, &small)
     }
 }
 

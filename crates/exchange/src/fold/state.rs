@@ -6,7 +6,7 @@ use airut_domain::{
     id::PartnerId,
     keys::Digest,
     member::Members,
-    partition::{Partition, Topic},
+    partition::{Partition, Position, Topic},
     query::{self, At, Phase, Query, QueryKey},
     record::{Header, Kind, Order, Stored},
     registry::{self, Entry, Registry},
@@ -16,7 +16,10 @@ use airut_log::{Positions, TailError};
 use airut_wire::record::{Unreadable, decode};
 use serde::{Deserialize, Serialize};
 
-use super::store::{Store, StoreError};
+use super::{
+    kept::Kept,
+    store::{Store, StoreError},
+};
 
 /// Why a record does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,8 +72,18 @@ pub(crate) struct State {
     pub(crate) cursor: Cursor,
     pub(crate) registry: Arc<Registry>,
     pub(crate) small: Small,
-    open: BTreeMap<QueryKey, Timestamp>,
+    pub(crate) kept: Kept,
+    open: BTreeMap<QueryKey, Open>,
     store: Store,
+}
+
+/// A query that waits for its end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Open {
+    /// The record that asked.
+    pub(crate) asked: Position,
+    /// When it ends without an answer.
+    pub(crate) deadline: Timestamp,
 }
 
 /// How far the fold has come.
@@ -107,14 +120,14 @@ pub(crate) struct Applied {
 impl State {
     /// Takes up where the store left off.
     pub(crate) fn open(store: Store) -> Result<Self, StoreError> {
-        let (cursor, small): (Cursor, Small) = store.load()?;
+        let (cursor, small, kept): (Cursor, Small, Kept) = store.load()?;
         let open = store.open_queries()?;
         let mut registry = Registry::default();
         for (version, definition) in small.partners.values() {
             let partner = airut_wire::record::partner(definition).map_err(|_| StoreError::Row)?;
             registry.insert(Entry { version: *version, partner });
         }
-        Ok(Self { cursor, registry: Arc::new(registry), small, open, store })
+        Ok(Self { cursor, registry: Arc::new(registry), small, kept, open, store })
     }
 
     /// Takes in the next record of its partition.
@@ -135,6 +148,7 @@ impl State {
             (Topic::Partners, Kind::Partner(applied)) => (self.apply_partner(applied), None),
             (Topic::Members, Kind::Member(event)) => {
                 self.small.members.apply(at.time, event);
+                self.kept.member(position, event, &self.small.members);
                 (Ok(()), None)
             }
             (Topic::Order, Kind::Order(order)) => {
@@ -158,9 +172,9 @@ impl State {
     }
 
     /// Open queries whose deadline has passed by `now`, at most `limit`.
-    pub(crate) fn overdue(&self, now: Timestamp, limit: usize) -> Vec<(QueryKey, Timestamp)> {
-        let due = self.open.iter().filter(|(_, deadline)| **deadline <= now);
-        due.take(limit).map(|(key, deadline)| (key.clone(), *deadline)).collect()
+    pub(crate) fn overdue(&self, now: Timestamp, limit: usize) -> Vec<(QueryKey, Open)> {
+        let due = self.open.iter().filter(|(_, open)| open.deadline <= now);
+        due.take(limit).map(|(key, open)| (key.clone(), *open)).collect()
     }
 
     /// How many queries are open.
@@ -168,17 +182,13 @@ impl State {
         self.open.len()
     }
 
-    /// The earliest record of the partition that an open or remembered query still needs.
-    pub(crate) fn earliest_needed(&self, partition: Partition) -> Result<Option<u64>, StoreError> {
+    /// The greatest offset of the partition, at most `limit`, before which no record is needed for a rebuild. What lies before
+    /// `start` is gone already.
+    pub(crate) fn trimmable(&mut self, partition: Partition, start: u64, limit: u64) -> u64 {
         let time = self.cursor.times.get(&partition).copied().unwrap_or_default();
-        let mut earliest = None;
-        self.store.for_each(|lies_in, _, query| {
-            if lies_in == partition && query.forget_at().is_none_or(|at| time < at) {
-                let asked = query.asked.offset;
-                earliest = Some(earliest.map_or(asked, |earliest: u64| earliest.min(asked)));
-            }
-        })?;
-        Ok(earliest)
+        let open = self.open.values().filter(|open| open.asked.partition == partition).map(|open| open.asked.offset);
+        let limit = limit.min(open.min().unwrap_or(limit));
+        self.kept.trimmable(partition, time, start, limit)
     }
 
     /// A digest of all that the fold knows: the same records give the same digest, in every process and after every rebuild.
@@ -195,7 +205,12 @@ impl State {
         Ok(Digest::of_parts(&parts))
     }
 
-    /// The store, for flushing.
+    /// Has the store written up to this point of the log.
+    pub(crate) fn flush(&mut self) {
+        self.store.flush(&self.cursor, &self.small, &self.kept);
+    }
+
+    /// The store, for its writing.
     pub(crate) fn store(&mut self) -> &mut Store {
         &mut self.store
     }
@@ -205,11 +220,19 @@ impl State {
         let prior = self.query(key, at.time)?;
         let (verdict, next) = query::apply(prior.as_ref(), at, event);
         let phase = next.as_ref().map(|query| query.phase.clone());
+        if let (query::Event::Asked(_), None, Some(prior)) = (event, &next, &prior) {
+            self.kept.asked_in_vain(at.position, prior);
+        }
         if let Some(query) = next {
-            match &query.phase {
-                Phase::Open { deadline, .. } => self.open.insert(key.clone(), *deadline),
-                Phase::Answered { .. } | Phase::Unanswered { .. } => self.open.remove(key),
-            };
+            match (&query.phase, query.forget_at()) {
+                (Phase::Open { deadline, .. }, _) => {
+                    self.open.insert(key.clone(), Open { asked: query.asked, deadline: *deadline });
+                }
+                (Phase::Answered { .. } | Phase::Unanswered { .. }, forget_at) => {
+                    self.open.remove(key);
+                    forget_at.iter().for_each(|forget_at| self.kept.query_ended(&query, *forget_at, at.time));
+                }
+            }
             self.store.put(at.position.partition, key.clone(), query);
         }
         let verdict = match verdict {

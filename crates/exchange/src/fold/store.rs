@@ -17,13 +17,19 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinHandle;
 
-use super::state::{Cursor, Small, encode};
+use super::{
+    kept::Kept,
+    state::{Cursor, Open, Small, encode},
+};
 
 /// Changed rows, by key, with the partition they lie in.
 type Rows = BTreeMap<QueryKey, (Partition, Query)>;
 
-/// As many changed rows may wait to be written; beyond that the fold waits for the writing.
+/// As many changed rows may wait to be written; beyond that the fold waits for the writing, and gives up if that fails.
 const MOST_CHANGED: usize = 200_000;
+
+/// How this build writes the file. A file written in another way is not read.
+const FORMAT: [u8; 1] = [1];
 
 const OPEN: &str = "query_open";
 const DAY: &str = "query_day_";
@@ -41,6 +47,9 @@ pub enum StoreError {
     /// The file belongs to another log.
     #[error("the fold's file belongs to another log; delete it, it is rebuilt from the log")]
     OtherLog,
+    /// The file was written by a build that writes it in another way.
+    #[error("the fold's file was written by another build; delete it, it is rebuilt from the log")]
+    Format,
     /// The writing task is gone.
     #[error("the fold's file could not be written: the writer stopped")]
     Writer,
@@ -65,14 +74,19 @@ pub(crate) struct File {
     /// Being written; `flush` moves `changed` here.
     writing: Arc<Rows>,
     writer: Writer,
+    /// How far the file was last written.
+    written: Cursor,
 }
 
 #[derive(Debug)]
 enum Writer {
     Idle(Connection),
-    Busy(JoinHandle<Result<Connection, StoreError>>),
+    Busy(JoinHandle<Written>),
     Gone,
 }
+
+/// What a writing gives back: the connection, and whether it worked.
+pub(crate) type Written = (Connection, Result<(), StoreError>);
 
 impl Store {
     /// All in memory.
@@ -87,30 +101,38 @@ impl Store {
             "CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value BLOB NOT NULL);
              CREATE TABLE IF NOT EXISTS query_open (key BLOB PRIMARY KEY, partition INTEGER NOT NULL, value BLOB NOT NULL);",
         )?;
-        let known: Option<Vec<u8>> = get_state(&writer, "log")?;
-        if known.is_some_and(|known| known != log.0) {
-            return Err(StoreError::OtherLog);
+        match get_state(&writer, "log")? {
+            Some(known) if known != log.0 => return Err(StoreError::OtherLog),
+            Some(_) if get_state(&writer, "format")?.is_none_or(|format| format != FORMAT) => {
+                return Err(StoreError::Format);
+            }
+            Some(_) => {}
+            None => {
+                put_state(&writer, "format", &FORMAT)?;
+                put_state(&writer, "log", &log.0)?;
+            }
         }
-        put_state(&writer, "log", log.0.as_slice())?;
         let reader = connect(path)?;
         let tables = tables(&reader)?;
-        let file = File { reader, tables, changed: Rows::new(), writing: Arc::default(), writer: Writer::Idle(writer) };
+        let file = File {
+            reader,
+            tables,
+            changed: Rows::new(),
+            writing: Arc::default(),
+            writer: Writer::Idle(writer),
+            written: Cursor::default(),
+        };
         Ok(Self::File(Box::new(file)))
     }
 
-    /// The cursor and the small state; those of an empty log when there are none.
-    pub(super) fn load(&self) -> Result<(Cursor, Small), StoreError> {
+    /// All but the rows; that of an empty log when there is nothing.
+    pub(super) fn load(&self) -> Result<(Cursor, Small, Kept), StoreError> {
         let Self::File(file) = self else { return Ok(Default::default()) };
-        let cursor: Option<Vec<u8>> = get_state(&file.reader, "cursor")?;
-        let small: Option<Vec<u8>> = get_state(&file.reader, "small")?;
-        match (cursor, small) {
-            (Some(cursor), Some(small)) => Ok((decode(&cursor)?, decode(&small)?)),
-            (None, _) | (_, None) => Ok(Default::default()),
-        }
+        get_state(&file.reader, "state")?.map_or_else(|| Ok(Default::default()), |state| decode(&state))
     }
 
-    /// The deadlines of the open queries, as far as they are in the file: for the start.
-    pub(super) fn open_queries(&self) -> Result<BTreeMap<QueryKey, Timestamp>, StoreError> {
+    /// The open queries, as far as they are in the file: for the start.
+    pub(super) fn open_queries(&self) -> Result<BTreeMap<QueryKey, Open>, StoreError> {
         let mut open = BTreeMap::new();
         let rows = match self {
             Self::Memory(rows) => rows.clone(),
@@ -118,7 +140,7 @@ impl Store {
         };
         for (key, (_, query)) in rows {
             if let Phase::Open { deadline, .. } = query.phase {
-                open.insert(key, deadline);
+                open.insert(key, Open { asked: query.asked, deadline });
             }
         }
         Ok(open)
@@ -161,15 +183,24 @@ impl Store {
     }
 
     /// Writes the file up to this point of the log, unless the last writing is still going on. Never blocks.
-    pub(crate) fn flush(&mut self, cursor: &Cursor, small: &Small) -> Result<(), StoreError> {
-        let Self::File(file) = self else { return Ok(()) };
-        let Writer::Idle(_) = file.writer else { return Ok(()) };
-        let Writer::Idle(writer) = std::mem::replace(&mut file.writer, Writer::Gone) else { return Ok(()) };
+    pub(crate) fn flush(&mut self, cursor: &Cursor, small: &Small, kept: &Kept) {
+        let Self::File(file) = self else { return };
+        let Writer::Idle(_) = file.writer else { return };
+        if file.written == *cursor {
+            return;
+        }
+        file.written.clone_from(cursor);
+        let Writer::Idle(mut writer) = std::mem::replace(&mut file.writer, Writer::Gone) else { return };
         file.writing = Arc::new(std::mem::take(&mut file.changed));
-        let (rows, cursor, small) = (Arc::clone(&file.writing), cursor.clone(), small.clone());
-        let write = move || write(writer, &rows, &cursor, &small);
+        // They are gone as soon as the writing is done, and all that is in them is forgotten already.
+        file.tables.retain(|table| !is_forgotten(table, cursor));
+        let rows = Arc::clone(&file.writing);
+        let (state, cursor) = (encode(&(cursor, small, kept)), cursor.clone());
+        let write = move || {
+            let written = write(&mut writer, &rows, &cursor, &state);
+            (writer, written)
+        };
         file.writer = Writer::Busy(tokio::task::spawn_blocking(write));
-        Ok(())
     }
 
     /// Whether a writing has to be waited for: it has ended, or too much is waiting behind it.
@@ -184,7 +215,7 @@ impl Store {
     }
 
     /// Takes the writing that is under way, to be awaited outside of any lock and given back to [`Self::settled`].
-    pub(crate) fn take_writing(&mut self) -> Option<JoinHandle<Result<Connection, StoreError>>> {
+    pub(crate) fn take_writing(&mut self) -> Option<JoinHandle<Written>> {
         let Self::File(file) = self else { return None };
         match std::mem::replace(&mut file.writer, Writer::Gone) {
             Writer::Busy(writing) => Some(writing),
@@ -195,12 +226,28 @@ impl Store {
         }
     }
 
-    /// Gives back the writer after its writing was awaited.
-    pub(crate) fn settled(&mut self, writer: Connection) -> Result<(), StoreError> {
+    /// Gives back the writer after its writing was awaited. What could not be written, because the disk is full perhaps, is
+    /// written with the next batch.
+    ///
+    /// # Errors
+    /// When too much waits to be written.
+    pub(crate) fn settled(&mut self, (writer, written): Written) -> Result<(), StoreError> {
         let Self::File(file) = self else { return Ok(()) };
-        file.tables = tables(&file.reader)?;
-        file.writing = Arc::default();
         file.writer = Writer::Idle(writer);
+        let rows = std::mem::take(&mut file.writing);
+        match written {
+            Ok(()) => file.tables = tables(&file.reader)?,
+            Err(cause) => {
+                tracing::warn!(%cause, "the fold's file is not written; trying again");
+                file.written = Cursor::default();
+                for (key, row) in Arc::unwrap_or_clone(rows) {
+                    file.changed.entry(key).or_insert(row);
+                }
+                if file.changed.len() >= MOST_CHANGED {
+                    return Err(cause);
+                }
+            }
+        }
         Ok(())
     }
 }
@@ -252,14 +299,13 @@ fn connect(path: &Path) -> Result<Connection, StoreError> {
 /// The tables of the queries in the order in which they are searched: the open ones, then the days, the latest first. A
 /// query that was put anew may still have a row in an earlier day; the later row is the one that counts.
 fn tables(connection: &Connection) -> Result<Vec<String>, StoreError> {
-    let mut select = connection.prepare(
-        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name GLOB 'query_*' ORDER BY name DESC",
-    )?;
+    let mut select = connection
+        .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name GLOB 'query_*' ORDER BY name DESC")?;
     let names = select.query_map([], |row| row.get(0))?;
     Ok(names.collect::<Result<_, _>>()?)
 }
 
-fn write(mut writer: Connection, rows: &Rows, cursor: &Cursor, small: &Small) -> Result<Connection, StoreError> {
+fn write(writer: &mut Connection, rows: &Rows, cursor: &Cursor, state: &[u8]) -> Result<(), StoreError> {
     let change = writer.transaction()?;
     let mut known = tables(&change)?;
     for (key, (partition, query)) in rows {
@@ -280,24 +326,20 @@ fn write(mut writer: Connection, rows: &Rows, cursor: &Cursor, small: &Small) ->
             .prepare_cached(&format!("INSERT OR REPLACE INTO {table} (key, partition, value) VALUES (?1, ?2, ?3)"))?
             .execute(params![key, partition.number, encode(query)])?;
     }
-    put_state(&change, "cursor", &encode(cursor))?;
-    put_state(&change, "small", &encode(small))?;
-    forget(&change, cursor, &known)?;
+    put_state(&change, "state", state)?;
+    for table in known.iter().filter(|table| is_forgotten(table, cursor)) {
+        change.execute_batch(&format!("DROP TABLE {table}"))?;
+    }
     change.commit()?;
-    Ok(writer)
+    Ok(())
 }
 
-/// Drops the days that every partition of the queries has left behind.
-fn forget(connection: &Connection, cursor: &Cursor, known: &[String]) -> Result<(), StoreError> {
+/// Whether it is the table of a day that every partition of the queries has left behind.
+fn is_forgotten(table: &str, cursor: &Cursor) -> bool {
     let times = cursor.times.iter().filter(|(partition, _)| partition.topic == Topic::Queries);
-    let Some(earliest) = times.map(|(_, time)| time.day()).min() else { return Ok(()) };
-    for table in known {
-        let day: Option<i64> = table.strip_prefix(DAY).and_then(|day| day.parse().ok());
-        if day.is_some_and(|day| day <= earliest) {
-            connection.execute_batch(&format!("DROP TABLE {table}"))?;
-        }
-    }
-    Ok(())
+    let earliest = times.map(|(_, time)| time.day()).min();
+    let day: Option<i64> = table.strip_prefix(DAY).and_then(|day| day.parse().ok());
+    day.zip(earliest).is_some_and(|(day, earliest)| day <= earliest)
 }
 
 fn get_state(connection: &Connection, name: &str) -> Result<Option<Vec<u8>>, StoreError> {

@@ -6,9 +6,11 @@
 use std::time::Duration;
 
 use airut_domain::{
+    id::StreamId,
     judge::{Granted, judge},
     keys::Digest,
     minimise::minimise,
+    partition::Position,
     query::{Access, Asked, NotDisclosed, Phase, Query, QueryKey, Repeated, SERVED, Void as QueryVoid, WhyNot},
     question::Question,
     receipt::Statement,
@@ -132,11 +134,10 @@ impl Gateway {
         let now = self.world.now();
         let granted = judge(&asking.caller, &question, now.date())?;
         let context = &question.context;
-        let (subject, subject_key) =
-            self.ring.subject(&question.subject, now.date().year()).map_err(|cause| {
-                tracing::error!(%cause, "the key ring must be renewed");
-                Refusal::new(Reason::NotServing)
-            })?;
+        let (subject, subject_key) = self.ring.subject(&question.subject, now.date().year()).map_err(|cause| {
+            tracing::error!(%cause, "the key ring must be renewed");
+            Refusal::new(Reason::NotServing)
+        })?;
         let access = Access {
             purpose: context.purpose.clone(),
             legal_basis: context.legal_basis.clone(),
@@ -160,37 +161,46 @@ impl Gateway {
 
     /// Asks, or joins a question that was asked before, until there is an answer on record for this caller.
     async fn find_answer(&self, judged: &Judged) -> Result<Disclosable, Failure> {
-        for _ in 0..TRIES {
-            let (query, ending) = self.folds.query(&judged.key, self.world.now()).map_err(|cause| {
+        let mut tries = 0..TRIES;
+        let mut ours = None;
+        loop {
+            let now = self.world.now();
+            let (query, ending) = self.folds.query(&judged.key, now).map_err(|cause| {
                 tracing::error!(%cause, "the fold can not be read");
                 Refusal::new(Reason::NotServing)
             })?;
-            match stand(query.as_ref(), judged, self.world.now())? {
-                Stand::New => match self.record_question(judged).await? {
-                    Recorded::Ours => {
-                        let answer = self.await_own_answer(judged, ending).await?;
-                        return Ok(Disclosable { answer, again: None });
-                    }
-                    Recorded::AskedBefore => {}
-                },
-                // Somebody asked the same before, perhaps this caller over a connection that broke.
-                Stand::Open => {
-                    if let Some(answer) = self.await_answer(judged, ending).await? {
-                        return self.repeat(judged, answer).await;
-                    }
+            let whose = match &query {
+                Some(query) if Some(query.asked) == ours => Whose::Ours,
+                Some(_) | None => Whose::Others,
+            };
+            match (stand(query.as_ref(), judged, whose, now)?, whose) {
+                (Stand::New, _) | (Stand::Unanswered(_), Whose::Others) => {
+                    tries.next().ok_or(Refusal::new(Reason::OutcomeUnknown))?;
+                    ours = self.record_question(judged).await?;
                 }
-                Stand::Answered(position) => {
+                (Stand::Unanswered(why), Whose::Ours) => return Err(Failure::Final(Refusal::new(not_disclosed(why)))),
+                // It is ours, or somebody asked the same before: perhaps this caller, over a connection that broke.
+                (Stand::Open(asked), whose) => match (self.await_end(judged, ending).await, whose) {
+                    (Some(End::Answered(answer)), whose) => return self.take(judged, *answer, whose).await,
+                    (Some(End::Unanswered(why)), Whose::Ours) => {
+                        return Err(Failure::Final(Refusal::new(not_disclosed(why))));
+                    }
+                    (Some(End::Unanswered(_)), Whose::Others) => {}
+                    (None, Whose::Ours) => return Err(Failure::Final(self.give_up(judged, asked).await)),
+                    (None, Whose::Others) => return Err(Refusal::new(Reason::NoAnswerInTime).into()),
+                },
+                (Stand::Answered(position), whose) => {
                     let answer = self.read_answer(position).await?;
-                    return self.repeat(judged, answer).await;
+                    return self.take(judged, answer, whose).await;
                 }
             }
         }
-        Err(Failure::Refused(Refusal::new(Reason::OutcomeUnknown)))
     }
 
-    async fn record_question(&self, judged: &Judged) -> Result<Recorded, Failure> {
+    /// The record that asks, or none when somebody else was faster.
+    async fn record_question(&self, judged: &Judged) -> Result<Option<Position>, Failure> {
         let granted = &judged.granted;
-        let stream = streams::choose(&self.folds, granted.responder(), judged.fingerprint, None)
+        let stream = streams::choose(&self.folds, granted.responder(), judged.fingerprint, &[])
             .ok_or(Refusal::new(Reason::NoResponder))?;
         let asked = Asked {
             key: judged.key.clone(),
@@ -208,50 +218,38 @@ impl Gateway {
             .traced(Span::record(partition.topic))
             .await;
         match proposed {
-            Ok(_) => Ok(Recorded::Ours),
-            Err(Unproposed::Void(Void::Query(QueryVoid::AskedBefore))) => Ok(Recorded::AskedBefore),
+            Ok(asked) => Ok(Some(asked.position())),
+            Err(Unproposed::Void(Void::Query(QueryVoid::AskedBefore))) => Ok(None),
             Err(Unproposed::Void(void)) => Err(Refusal::new(reason(void)).into()),
             Err(Unproposed::Unwritten(refusal)) => Err(Failure::Final(refusal)),
-        }
-    }
-
-    /// Waits for the answer to a question that this verb has put, and ends the query when none comes in time.
-    async fn await_own_answer(&self, judged: &Judged, ending: oneshot::Receiver<End>) -> Result<Answer, Failure> {
-        match self.await_end(judged, ending).await {
-            Some(End::Answered(answer)) => Ok(*answer),
-            Some(End::Unanswered(why)) => Err(Failure::Final(Refusal::new(not_disclosed(why)))),
-            None => Err(Failure::Final(self.give_up(judged).await)),
-        }
-    }
-
-    /// Waits for the answer to a question that another verb has put. `None` when it ended without one.
-    async fn await_answer(
-        &self,
-        judged: &Judged,
-        ending: oneshot::Receiver<End>,
-    ) -> Result<Option<Answer>, Failure> {
-        match self.await_end(judged, ending).await {
-            Some(End::Answered(answer)) => Ok(Some(*answer)),
-            Some(End::Unanswered(_)) => Ok(None),
-            None => Err(Failure::Refused(Refusal::new(Reason::NoAnswerInTime))),
         }
     }
 
     /// The query's end, or `None` at the deadline. Meanwhile a responder's stream that is gone or silent is replaced.
     async fn await_end(&self, judged: &Judged, mut ending: oneshot::Receiver<End>) -> Option<End> {
         let wait = async {
-            let mut members = self.folds.members();
+            let members = self.folds.members();
+            let mut changes = members.count();
             let mut silent = tokio::time::interval_at(tokio::time::Instant::now() + PATIENCE, PATIENCE);
+            let mut put_to = Vec::new();
+            self.reroute(judged, Reroute::IfSilent, &mut put_to).await;
             loop {
+                let rerouted = async {
+                    let when = tokio::select! {
+                        biased;
+                        () = members.beyond(&mut changes) => Reroute::IfGone,
+                        _ = silent.tick() => Reroute::IfSilent,
+                    };
+                    self.reroute(judged, when, &mut put_to).await;
+                };
                 tokio::select! {
                     biased;
-                    // The sender goes without a word only when the folds do: then the deadline ends the wait.
                     end = &mut ending => match end {
                         Ok(end) => return end,
+                        // The sender goes without a word only when the folds do: then the deadline ends the wait.
                         Err(_) => std::future::pending().await,
                     },
-                    _ = members.changed() => self.reroute(judged, Reroute::IfGone).await,
-                    _ = silent.tick() => self.reroute(judged, Reroute::IfSilent).await,
+                    () = rerouted => {}
                 }
             }
         };
@@ -260,13 +258,24 @@ impl Gateway {
         waited.traced(tracing::info_span!("await answer")).await.ok()
     }
 
-    async fn reroute(&self, judged: &Judged, when: Reroute) {
+    /// Puts the question to another stream. `put_to` are the streams that this verb has seen it put to, the latest last: each is
+    /// given up for its silence once, so that a slow responder with several streams is not asked in circles.
+    async fn reroute(&self, judged: &Judged, when: Reroute, put_to: &mut Vec<StreamId>) {
         let Some(query) = self.folds.peek(&judged.key, self.world.now()) else { return };
         let Phase::Open { responder, stream, .. } = query.phase else { return };
-        if when == Reroute::IfGone && self.folds.stream_is_open(&stream) {
-            return;
-        }
-        let Some(to) = streams::choose(&self.folds, &responder, judged.fingerprint, Some(&stream)) else { return };
+        let choose =
+            |passed_over: &[StreamId]| streams::choose(&self.folds, &responder, judged.fingerprint, passed_over);
+        let to = match when {
+            Reroute::IfGone if self.folds.stream_is_open(&stream) => return,
+            Reroute::IfGone => choose(put_to).or_else(|| choose(std::slice::from_ref(&stream))),
+            Reroute::IfSilent if put_to.last() != Some(&stream) => {
+                // Only now it is seen to wait there.
+                put_to.push(stream);
+                return;
+            }
+            Reroute::IfSilent => choose(put_to),
+        };
+        let Some(to) = to.filter(|to| *to != stream) else { return };
         let rerouted = airut_domain::query::Rerouted { key: judged.key.clone(), from: stream, to };
         let partition = partition_of(&self.ring, &judged.key);
         // If it does not count, another verb was faster or the answer has come.
@@ -276,14 +285,15 @@ impl Gateway {
     }
 
     /// Ends a query whose deadline has passed.
-    async fn give_up(&self, judged: &Judged) -> Refusal {
+    async fn give_up(&self, judged: &Judged, asked: Position) -> Refusal {
         for _ in 0..TRIES {
-            match self.record_not_disclosed(judged, WhyNot::NoAnswer).await {
+            match self.record_not_disclosed(judged, asked.offset, WhyNot::NoAnswer).await {
                 Ok(_) => break,
                 Err(Unproposed::Void(Void::Query(QueryVoid::TooEarly))) => tokio::time::sleep(TOO_EARLY).await,
                 // The answer came at the last moment, after this caller's deadline.
                 Err(Unproposed::Void(_)) => {
-                    if let Err(Unproposed::Unwritten(refusal)) = self.record_not_disclosed(judged, WhyNot::Late).await {
+                    let late = self.record_not_disclosed(judged, asked.offset, WhyNot::Late).await;
+                    if let Err(Unproposed::Unwritten(refusal)) = late {
                         return refusal;
                     }
                     break;
@@ -295,12 +305,20 @@ impl Gateway {
         Refusal::new(Reason::NoAnswerInTime)
     }
 
-    async fn read_answer(&self, position: airut_domain::partition::Position) -> Result<Answer, Failure> {
+    async fn read_answer(&self, position: Position) -> Result<Answer, Failure> {
         let offsets = position.offset..position.offset + 1;
         let read = self.log.read(position.partition, offsets, usize::MAX).await;
         let stored = read.ok().and_then(|records| records.into_iter().next());
         let answer = stored.and_then(|stored| self.folds.answer_at(position, stored).ok());
         answer.ok_or(Failure::Refused(Refusal::new(Reason::LogUnavailable)))
+    }
+
+    /// The answer for this caller: for the one whose question it answers as it is, for another one recorded as theirs.
+    async fn take(&self, judged: &Judged, answer: Answer, whose: Whose) -> Result<Disclosable, Failure> {
+        match whose {
+            Whose::Ours => Ok(Disclosable { answer, again: None }),
+            Whose::Others => self.repeat(judged, answer).await,
+        }
     }
 
     /// Records that the answer is disclosed again, judged anew.
@@ -309,11 +327,8 @@ impl Gateway {
         if !still_granted(&judged.granted, response) {
             return Err(Refusal::new(Reason::GrantChanged).into());
         }
-        let repeated = Repeated {
-            key: judged.key.clone(),
-            fingerprint: judged.fingerprint,
-            access: judged.access.clone(),
-        };
+        let repeated =
+            Repeated { key: judged.key.clone(), fingerprint: judged.fingerprint, access: judged.access.clone() };
         let partition = partition_of(&self.ring, &judged.key);
         let proposed = self
             .propose(partition, repeated, Some(&judged.body), &judged.traceparent)
@@ -333,7 +348,8 @@ impl Gateway {
             Err(failure) => return Err((reply, failure)),
         };
         let Err((why, reply)) = self.disclose_now(judged, response, reply) else { return Ok(()) };
-        let refusal = match self.record_not_disclosed(judged, why).await {
+        let asked = found.answer.accepted.command().asked;
+        let refusal = match self.record_not_disclosed(judged, asked, why).await {
             Err(Unproposed::Unwritten(refusal)) => refusal,
             Ok(_) | Err(Unproposed::Void(_)) => Refusal::new(not_disclosed(why)),
         };
@@ -370,8 +386,9 @@ impl Gateway {
         if granted.is_none() {
             return Err((WhyNot::RightLost, Some(reply)));
         }
+        reply.send(Ok(response)).map_err(|_| (WhyNot::CallerLeft, None))?;
         metrics::counter!("airut_disclosures_total").increment(1);
-        reply.send(Ok(response)).map_err(|_| (WhyNot::CallerLeft, None))
+        Ok(())
     }
 
     async fn with_receipt(&self, judged: &Judged, found: &Disclosable) -> Result<v1::QueryBenefitsResponse, Failure> {
@@ -392,7 +409,8 @@ impl Gateway {
             accept_time: answer.stamp(),
             position: answer.position(),
         };
-        let receipt = self.signer.sign(statement, salt).await.ok_or(Failure::Final(Refusal::new(Reason::NotServing)))?;
+        let receipt =
+            self.signer.sign(statement, salt).await.ok_or(Failure::Final(Refusal::new(Reason::NotServing)))?;
         response.receipt = Some(airut_wire::receipt(&receipt));
         Ok(response)
     }
@@ -400,18 +418,22 @@ impl Gateway {
     /// The answer's sealed body.
     fn open(&self, answer: &Answer) -> Result<v1::QueryBenefitsResponse, Failure> {
         let body = self.writer.open_body(&answer.stored, &answer.header).map_err(|cause| cause.to_string());
-        let response = body.and_then(|body| {
-            v1::QueryBenefitsResponse::decode(body.as_slice()).map_err(|cause| cause.to_string())
-        });
+        let response =
+            body.and_then(|body| v1::QueryBenefitsResponse::decode(body.as_slice()).map_err(|cause| cause.to_string()));
         response.map_err(|cause| {
             tracing::error!(%cause, position = %answer.accepted.position(), "a recorded answer can not be opened");
             Failure::Refused(Refusal::new(Reason::LogUnavailable))
         })
     }
 
-    async fn record_not_disclosed(&self, judged: &Judged, why: WhyNot) -> Result<Accepted<NotDisclosed>, Unproposed> {
+    async fn record_not_disclosed(
+        &self,
+        judged: &Judged,
+        asked: u64,
+        why: WhyNot,
+    ) -> Result<Accepted<NotDisclosed>, Unproposed> {
         let partition = partition_of(&self.ring, &judged.key);
-        let not = NotDisclosed { key: judged.key.clone(), why };
+        let not = NotDisclosed { key: judged.key.clone(), asked, why };
         self.propose(partition, not, None, &judged.traceparent).traced(Span::record(partition.topic)).await
     }
 }
@@ -421,12 +443,14 @@ pub(super) fn salt_parts<'a>(key: &'a QueryKey, fingerprint: &'a Digest) -> [&'a
     [key.asker.as_str().as_bytes(), key.query_id.as_str().as_bytes(), &fingerprint.0]
 }
 
-enum Recorded {
+/// Who asked: this verb, or another.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
     Ours,
-    AskedBefore,
+    Others,
 }
 
-#[derive(PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Reroute {
     IfGone,
     IfSilent,
@@ -434,20 +458,23 @@ enum Reroute {
 
 enum Stand {
     New,
-    Open,
-    Answered(airut_domain::partition::Position),
+    Open(Position),
+    Answered(Position),
+    Unanswered(WhyNot),
 }
 
 /// Where the query stands for this caller. Refuses early only what no later record can undo.
-fn stand(query: Option<&Query>, judged: &Judged, now: Timestamp) -> Result<Stand, Refusal> {
+fn stand(query: Option<&Query>, judged: &Judged, whose: Whose, now: Timestamp) -> Result<Stand, Refusal> {
     let Some(query) = query else { return Ok(Stand::New) };
     if query.fingerprint != judged.fingerprint {
         return Err(Refusal::new(Reason::QueryIdReused));
     }
     match &query.phase {
-        Phase::Open { .. } => Ok(Stand::Open),
-        Phase::Unanswered { .. } => Ok(Stand::New),
-        Phase::Answered { at, .. } if now.since(*at) > SERVED => Err(Refusal::new(Reason::QueryIdSpent)),
+        Phase::Open { .. } => Ok(Stand::Open(query.asked)),
+        Phase::Unanswered { why, .. } => Ok(Stand::Unanswered(*why)),
+        Phase::Answered { at, .. } if whose == Whose::Others && now.since(*at) > SERVED => {
+            Err(Refusal::new(Reason::QueryIdSpent))
+        }
         Phase::Answered { answer, .. } => Ok(Stand::Answered(*answer)),
     }
 }

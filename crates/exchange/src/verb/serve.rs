@@ -30,6 +30,9 @@ use crate::{
 /// How often unanswered questions are looked through, and how long after their deadline they keep their place.
 const LET_GO: Duration = Duration::from_secs(1);
 
+/// A responder that has opened a call has this long to say so in it.
+const OPENING: Duration = Duration::from_secs(10);
+
 /// How often the end of a stream is tried to be recorded when the log is down.
 const CLOSING_TRIES: u32 = 10;
 
@@ -49,6 +52,8 @@ pub struct Answering {
 /// A question that waits for its answer.
 struct Outstanding {
     key: QueryKey,
+    /// The record that asked.
+    asked: Position,
     request: v1::QueryBenefitsRequest,
     narrowed: Narrowed,
     traceparent: String,
@@ -95,19 +100,22 @@ impl Gateway {
         if !self.folds.registry().entries().any(named) {
             return Err(Refusal::new(Reason::NotAResponder));
         }
-        let Some(first) = answering.from.recv().await else { return Err(Refusal::new(Reason::ProtocolViolation)) };
+        let first = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return Err(Refusal::new(Reason::NotServing)),
+            first = tokio::time::timeout(OPENING, answering.from.recv()) => first,
+        };
+        let Ok(Some(first)) = first else { return Err(Refusal::new(Reason::ProtocolViolation)) };
         let credit = opening(&first)?;
         let id: StreamId = format!("{}/{}", self.incarnation, hex(&self.world.random::<6>()))
             .parse()
             .map_err(|_| Refusal::new(Reason::NotServing))?;
         let (sender, questions) = mpsc::channel(MOST_IN_FLIGHT);
         // Before it is announced: a question may come as soon as others know of the stream.
-        self.folds.attach(id.clone(), sender);
-        let opened = Event::StreamOpened(StreamOpened {
-            stream: id.clone(),
-            holder: self.incarnation.clone(),
-            responder: responder.clone(),
-        });
+        let opened =
+            StreamOpened { stream: id.clone(), holder: self.incarnation.clone(), responder: responder.clone() };
+        self.folds.attach(opened.clone(), sender);
+        let opened = Event::StreamOpened(opened);
         if let Err(unproposed) = self.propose(Partition::only(Topic::Members), opened, None, "").await {
             self.folds.detach(&id);
             return Err(match unproposed {
@@ -134,18 +142,20 @@ impl Gateway {
     async fn record_answer(self, stream: StreamId, question: Outstanding, answer: v1::serve_request::Answer) {
         let span = tracing::info_span!("minimise");
         airut_telemetry::continue_from(&span, &question.traceparent);
-        let Outstanding { key, request, narrowed, traceparent, permit } = question;
+        let Outstanding { key, asked, request, narrowed, traceparent, permit } = question;
         let partition = partition_of(&self.ring, &key);
         let minimised = span.in_scope(|| self.minimised(&key, &request, &narrowed, answer));
         let recorded = match minimised {
             Some((body, commitment)) => {
                 let withheld = u32::try_from(narrowed.withheld.len()).unwrap_or(u32::MAX);
-                let answered = Answered { key, stream, commitment, withheld };
+                let answered = Answered { key, asked: asked.offset, stream, commitment, withheld };
                 let record = self.propose(partition, answered, Some(&body), &traceparent);
                 record.traced(Span::record(partition.topic)).await.map(drop)
             }
+            // What a stream that was given up can not answer another one still may.
+            None if !self.folds.waits_for(&key, asked, &stream, self.world.now()) => Ok(()),
             None => {
-                let not = NotDisclosed { key, why: WhyNot::ResponderFailed };
+                let not = NotDisclosed { key, asked: asked.offset, why: WhyNot::ResponderFailed };
                 self.propose(partition, not, None, &traceparent).await.map(drop)
             }
         };
@@ -197,9 +207,11 @@ impl Stream {
         let mut let_go = tokio::time::interval(LET_GO);
         loop {
             let credit = Arc::clone(&self.credit);
+            // A place to put it comes first, so that the loop never waits for a responder that does not listen.
             let next_question = async {
                 let permit = credit.acquire_owned().await.expect("never closed");
-                (permit, self.questions.recv().await)
+                let place = answering.to.reserve().await.ok()?;
+                Some((permit, place, self.questions.recv().await?))
             };
             tokio::select! {
                 biased;
@@ -209,11 +221,11 @@ impl Stream {
                     None => return Ok(()),
                 },
                 _ = let_go.tick() => self.let_go(),
-                (permit, push) = next_question => {
-                    let Some(push) = push else { return Ok(()) };
-                    let Some(question) = self.question(push, permit).await else { continue };
-                    if answering.to.send(Ok(question)).await.is_err() {
-                        return Ok(());
+                question = next_question => {
+                    let Some((permit, place, push)) = question else { return Ok(()) };
+                    self.responder_is_active(&answering.responder)?;
+                    if let Some(question) = self.question(push, permit).await {
+                        place.send(Ok(question));
                     }
                 }
             }
@@ -227,6 +239,12 @@ impl Stream {
         let gateway = self.gateway.clone();
         self.gateway.spawn(gateway.record_answer(self.id.clone(), question, answer));
         Ok(())
+    }
+
+    /// Nothing is put to a partner that was suspended, even before its connection is cut.
+    fn responder_is_active(&self, responder: &VerifiedPartner) -> Result<(), Refusal> {
+        let active = self.gateway.folds.registry().current(responder.id());
+        active.map(drop).ok_or(Refusal::new(Reason::PartnerSuspended))
     }
 
     /// Forgets the questions whose time is up, so that their credit is free again.
@@ -261,7 +279,7 @@ impl Stream {
             stored.traceparent.clone(),
         );
         let traceparent = stored.traceparent.clone();
-        let outstanding = Outstanding { key: push.key, request, narrowed, traceparent, permit };
+        let outstanding = Outstanding { key: push.key, asked: push.asked, request, narrowed, traceparent, permit };
         self.outstanding.insert(question_id, outstanding);
         Some(question)
     }

@@ -1,6 +1,10 @@
 //! Reading the ledger's file, beside the one that writes: WAL mode lets both go on.
 
-use std::{collections::BTreeMap, ops::Range, path::Path};
+use std::{
+    collections::BTreeMap,
+    ops::{ControlFlow, Range},
+    path::Path,
+};
 
 use airut_domain::{
     keys::Digest,
@@ -112,16 +116,20 @@ impl Reader {
         Ok(select.query_row([integer(index)], |row| row.get(0)).optional()?)
     }
 
-    /// Hands out the entries of a range in their order until `take` says that it has enough.
-    pub(crate) fn scan(
-        &self, range: Range<u64>, mut take: impl FnMut(u64, &[u8]) -> std::ops::ControlFlow<()>,
-    ) -> Result<(), StoreError> {
+    /// Hands out the entries of a range in their order until `take` says that it has enough, or fails.
+    pub(crate) fn scan<E: From<StoreError>>(
+        &self,
+        range: Range<u64>,
+        mut take: impl FnMut(u64, &[u8]) -> Result<ControlFlow<()>, E>,
+    ) -> Result<(), E> {
         let sql = "SELECT idx, leaf FROM entries WHERE idx >= ? AND idx < ? ORDER BY idx";
-        let mut select = self.connection.prepare_cached(sql)?;
-        let mut rows = select.query([integer(range.start), integer(range.end)])?;
-        while let Some(row) = rows.next()? {
-            let leaf = row.get_ref(1)?.as_blob().map_err(|_| StoreError::Value { table: "entries" })?;
-            if take(unsigned(row.get(0)?, "entries")?, leaf).is_break() {
+        let mut select = self.connection.prepare_cached(sql).map_err(StoreError::from)?;
+        let span = [integer(range.start), integer(range.end)];
+        let mut rows = select.query(span).map_err(StoreError::from)?;
+        while let Some(row) = rows.next().map_err(StoreError::from)? {
+            let index = unsigned(row.get(0).map_err(StoreError::from)?, "entries")?;
+            let leaf = row.get_ref(1).map_err(StoreError::from)?.as_blob();
+            if take(index, leaf.map_err(|_| StoreError::Value { table: "entries" })?)?.is_break() {
                 return Ok(());
             }
         }

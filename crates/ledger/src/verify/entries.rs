@@ -39,9 +39,11 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// The record that the stored leaf is of.
+    /// The record that the entry is of: what its leaf says, if that is in the tree, or else the columns beside it.
     pub(super) fn position(&self) -> Option<Position> {
-        Some(leaf::parse(&self.row.as_ref()?.leaf)?.position)
+        let row = self.row.as_ref()?;
+        let in_leaf = leaf::parse(&row.leaf).map(|leaf| leaf.position);
+        if self.is_genuine() { in_leaf } else { row.position.or(in_leaf) }
     }
 
     /// Whether the leaf is the one that is in the tree.
@@ -66,6 +68,11 @@ impl Entries {
         &self.reader
     }
 
+    /// Whether there is nothing more to be found, whatever size the ledger says that it has.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.rows.is_empty() && self.read_on.is_none()
+    }
+
     /// What there is of an entry. To be asked for one entry after the other; nothing beyond the ledger's end.
     pub(super) fn keep(&mut self, index: u64, findings: &mut Findings) -> Result<Kept, StoreError> {
         if index >= self.state.size {
@@ -77,7 +84,10 @@ impl Entries {
     }
 
     fn row(
-        &mut self, index: u64, hash: Option<Digest>, findings: &mut Findings,
+        &mut self,
+        index: u64,
+        hash: Option<Digest>,
+        findings: &mut Findings,
     ) -> Result<Option<StoredEntry>, StoreError> {
         if self.rows.len() < 2 {
             self.read_rows(index, findings)?;
@@ -106,21 +116,24 @@ impl Entries {
 
     fn read_rows(&mut self, index: u64, findings: &mut Findings) -> Result<(), StoreError> {
         let Some(from) = self.read_on else { return Ok(()) };
-        let (rows, outcome) = self.reader.rows(from, ROWS);
-        let read_to = rows.iter().map(|row| row.index + 1).max().unwrap_or(from).max(from);
-        let is_end = rows.len() < ROWS;
-        self.rows.extend(rows);
+        let (mut rows, outcome) = self.reader.rows(from, ROWS);
         match outcome {
-            Ok(()) => self.read_on = (!is_end).then_some(read_to),
+            Ok(()) if rows.len() < ROWS => self.read_on = None,
+            Ok(()) => {
+                // The last one's number could be wrong, and lead far away: it is read again.
+                rows.pop();
+                self.read_on = Some(behind(from, &rows));
+            }
             Err(RowFault::Unreadable(error)) => return Err(error.into()),
             Err(RowFault::Damaged) => {
-                let first = read_to.max(index);
+                let first = behind(from, &rows).max(index);
                 self.read_on = self.readable_after(first)?;
                 let end = self.read_on.unwrap_or(self.state.size).max(first + 1);
                 self.unreadable = first..end;
                 findings.add(Finding::EntriesUnreadable { first, last: end - 1 });
             }
         }
+        self.rows.extend(rows);
         Ok(())
     }
 
@@ -163,4 +176,11 @@ impl Entries {
         }
         Ok(hashes)
     }
+}
+
+/// Where to go on behind these rows, which were read from an index on. Damaged numbers among them do not count.
+fn behind(from: u64, rows: &[StoredEntry]) -> u64 {
+    let ascending = rows.is_sorted_by(|one, next| one.index < next.index);
+    let plausible = |row: &&StoredEntry| ascending || row.index < from + 4 * ROWS as u64;
+    rows.iter().filter(plausible).map(|row| row.index.saturating_add(1)).max().unwrap_or(from + rows.len() as u64)
 }

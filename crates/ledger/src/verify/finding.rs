@@ -206,6 +206,14 @@ pub enum Finding {
         /// How many were signed.
         signed: u64,
     },
+    /// The ledger does not have as many entries as it says.
+    #[error("the ledger says that it has {stored} entries, and has {found}")]
+    Size {
+        /// How many it says.
+        stored: u64,
+        /// How many there are.
+        found: u64,
+    },
     /// Rows beyond the ledger's end.
     #[error("entry {entry}: it lies beyond the ledger's end at {size}")]
     BeyondEnd {
@@ -253,7 +261,9 @@ pub enum Finding {
         found: u64,
     },
     /// The checkpoint from outside has another root: somebody was shown another ledger.
-    #[error("the checkpoint from outside has another root at {size} entries: this is not the ledger that it was signed for")]
+    #[error(
+        "the checkpoint from outside has another root at {size} entries: this is not the ledger that it was signed for"
+    )]
     Forked {
         /// How many entries it covers.
         size: u64,

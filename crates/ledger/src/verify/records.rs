@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use airut_domain::{
     keys::Digest,
-    partition::{Partition, Position},
+    partition::Partition,
     record::{Kind, Stored, leaf_bytes},
 };
 use airut_log::{Log, ReadError};
@@ -63,7 +63,16 @@ pub(super) enum Body {
 impl Records {
     pub(super) async fn new(log: &Log, partition: Partition) -> Result<Self, ReadError> {
         let (start, end) = (log.start(partition).await?, log.end(partition).await?);
-        Ok(Self { log: log.clone(), partition, start, end, next: 0, damaged_until: 0, buffer: VecDeque::new(), passed: 0 })
+        Ok(Self {
+            log: log.clone(),
+            partition,
+            start,
+            end,
+            next: 0,
+            damaged_until: 0,
+            buffer: VecDeque::new(),
+            passed: 0,
+        })
     }
 
     /// The offset that comes next.
@@ -144,11 +153,6 @@ impl Records {
             Err(ReadError::Damaged(_)) => Ok(false),
             Err(error) => Err(error),
         }
-    }
-
-    /// A place in this partition.
-    pub(super) const fn at(&self, offset: u64) -> Position {
-        Position { partition: self.partition, offset }
     }
 }
 

@@ -5,7 +5,7 @@
 //!
 //! A commit that failed where it may have come through makes the file suspect: it is opened anew, what is found beyond the
 //! known end is made known like any other record, and the callers are told which it was. Only while the file can't be opened
-//! is the outcome called unknown. Until it can, nothing is written, and nothing is queued for longer than a try takes.
+//! is the outcome called unknown. Until it can, nothing is written, and whoever appends is told so at once.
 
 use std::{
     collections::VecDeque,
@@ -15,7 +15,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
         mpsc::{Receiver, RecvTimeoutError, TryRecvError},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use airut_domain::{
@@ -33,11 +33,12 @@ use crate::{AppendError, Bounds, Cause, Clock, LogId, TrimError, Unstamped, size
 
 /// The most that one transaction takes.
 const BATCH: Bounds = Bounds { records: 4096, bytes: 8 * 1024 * 1024 };
-/// How much is written before the WAL is moved into the file, by estimate.
-const CHECKPOINT_BYTES: usize = 8 * 1024 * 1024;
+/// How much is written before the WAL is moved into the file, by estimate. More would make the pauses longer (2 ms each on an
+/// idle disk), less would make them meet one append in a hundred even when they come one at a time.
+const CHECKPOINT_BYTES: usize = 4 * 1024 * 1024;
 /// What a commit writes per partition besides the records: parts of pages that were full of others.
 const PARTITION_BYTES: usize = 6 * 1024;
-/// How long to wait before a suspect file is tried again when nobody appends.
+/// How long to wait before a suspect file that could not be opened is tried again.
 const RETRY: Duration = Duration::from_millis(200);
 
 pub(super) enum Command {
@@ -80,10 +81,18 @@ pub(super) struct Committer {
     pub(super) counters: Arc<Counters>,
     /// Where the partitions stand, as far as was made known.
     pub(super) heads: Heads,
-    /// `None` while it is suspect.
-    pub(super) file: Option<File>,
+    pub(super) storage: Storage,
     pub(super) trims: VecDeque<Trim>,
     pub(super) written_since_checkpoint: usize,
+}
+
+pub(super) enum Storage {
+    Open(File),
+    /// A write failed; closed, and to be opened anew at this time or later.
+    Suspect {
+        cause: Cause,
+        retry_at: Instant,
+    },
 }
 
 /// A record in its place, and who waits for it.
@@ -137,7 +146,7 @@ impl Committer {
                 Err(TryRecvError::Disconnected) => None,
             };
         }
-        if self.file.is_none() {
+        if matches!(self.storage, Storage::Suspect { .. }) {
             return match self.queue.recv_timeout(RETRY) {
                 Ok(command) => Some(Some(command)),
                 Err(RecvTimeoutError::Timeout) => Some(None),
@@ -148,7 +157,8 @@ impl Committer {
     }
 
     fn append(&mut self, batch: Vec<Append>) {
-        if let Err(cause) = self.reopen_if_suspect() {
+        // First of all: opened anew, the file may hold more than is known, and the batch comes after that.
+        if let Err(cause) = self.file() {
             for append in batch {
                 answer(append.answer, Err(AppendError::NotWritten(cause.clone())), append.room);
             }
@@ -182,8 +192,7 @@ impl Committer {
     }
 
     fn commit(&mut self, records: &[Arc<Stored>]) -> Result<(), AppendError> {
-        let file = self.file.as_mut().expect("opened before");
-        match file.commit(records) {
+        match self.file().map_err(AppendError::NotWritten)?.commit(records) {
             Ok(()) => {
                 self.written_since_checkpoint += written(records);
                 self.make_known(records);
@@ -194,11 +203,11 @@ impl Committer {
                 Err(AppendError::NotWritten(cause))
             }
             Err(Failure::RolledBack(cause)) => {
-                self.suspect(&cause);
+                self.suspect(cause.clone());
                 Err(AppendError::NotWritten(cause))
             }
             Err(Failure::Unknown(cause)) => {
-                self.suspect(&cause);
+                self.suspect(cause.clone());
                 self.find_out(records, cause)
             }
         }
@@ -206,7 +215,7 @@ impl Committer {
 
     /// Whether a batch whose commit failed came through: a transaction is there whole or not at all.
     fn find_out(&mut self, records: &[Arc<Stored>], cause: Cause) -> Result<(), AppendError> {
-        if self.reopen_if_suspect().is_err() {
+        if self.file().is_err() {
             return Err(AppendError::OutcomeUnknown(cause));
         }
         let known = |record: &Arc<Stored>| record.position.offset < self.heads[&record.position.partition].end;
@@ -225,15 +234,32 @@ impl Committer {
         self.changes.send_replace(());
     }
 
-    fn suspect(&mut self, cause: &Cause) {
+    fn suspect(&mut self, cause: Cause) {
         tracing::error!(%cause, "a write to the log failed; opening it anew");
-        self.file = None;
+        self.storage = Storage::Suspect { cause, retry_at: Instant::now() };
     }
 
-    fn reopen_if_suspect(&mut self) -> Result<(), Cause> {
-        if self.file.is_some() {
-            return Ok(());
+    /// The file, opened anew if it is suspect and its time has come.
+    fn file(&mut self) -> Result<&mut File, Cause> {
+        if let Storage::Suspect { cause, retry_at } = &self.storage {
+            if Instant::now() < *retry_at {
+                return Err(cause.clone());
+            }
+            self.storage = match self.reopen() {
+                Ok(file) => Storage::Open(file),
+                Err(cause) => {
+                    tracing::error!(%cause, "the log could not be opened anew");
+                    Storage::Suspect { cause, retry_at: Instant::now() + RETRY }
+                }
+            };
         }
+        match &mut self.storage {
+            Storage::Open(file) => Ok(file),
+            Storage::Suspect { cause, .. } => Err(cause.clone()),
+        }
+    }
+
+    fn reopen(&mut self) -> Result<File, Cause> {
         let opened = file::open(&self.path, self.max_bytes, self.identity).map_err(Cause::new)?;
         if opened.identity != self.identity {
             return Err(Cause::new("another log has taken the file's place"));
@@ -241,10 +267,9 @@ impl Committer {
         for (partition, head) in &opened.heads {
             self.catch_up(&opened.file, *partition, *head)?;
         }
-        self.file = Some(opened.file);
         self.counters.reopened.fetch_add(1, Ordering::Relaxed);
         tracing::info!("the log is open again");
-        Ok(())
+        Ok(opened.file)
     }
 
     /// Makes known what a partition holds beyond what is known of it.
@@ -273,7 +298,6 @@ impl Committer {
 
     fn trim_step(&mut self, trim: &Trim) -> Result<Progress, TrimError> {
         let Trim { partition, before, .. } = *trim;
-        self.reopen_if_suspect().map_err(TrimError::Unavailable)?;
         let head = self.heads[&partition];
         if before > head.end {
             return Err(TrimError::BeyondEnd { partition, end: head.end });
@@ -282,19 +306,18 @@ impl Committer {
             return Ok(Progress::Done);
         }
         let to = before.min(head.start + TRIM_ROWS);
-        let file = self.file.as_mut().expect("opened before");
-        match file.trim(partition, to, head.stamp) {
+        match self.file().map_err(TrimError::Unavailable)?.trim(partition, to, head.stamp) {
             Ok(()) => {
                 self.written_since_checkpoint += PARTITION_BYTES;
                 self.trimmed(partition, to);
+                Ok(if to == before { Progress::Done } else { Progress::Begun })
             }
-            Err(Failure::Full(cause)) => return Err(TrimError::Unavailable(cause)),
+            Err(Failure::Full(cause)) => Err(TrimError::Unavailable(cause)),
             Err(Failure::RolledBack(cause) | Failure::Unknown(cause)) => {
-                self.suspect(&cause);
-                return Err(TrimError::Unavailable(cause));
+                self.suspect(cause.clone());
+                Err(TrimError::Unavailable(cause))
             }
         }
-        Ok(if to == before { Progress::Done } else { Progress::Begun })
     }
 
     fn trimmed(&mut self, partition: Partition, start: u64) {
@@ -306,14 +329,16 @@ impl Committer {
     /// after as much more.
     fn checkpoint(&mut self) {
         self.written_since_checkpoint = 0;
-        if let Some(Err(error)) = self.file.as_ref().map(File::checkpoint) {
+        let Storage::Open(file) = &self.storage else { return };
+        if let Err(error) = file.checkpoint() {
             tracing::warn!(%error, "the log's WAL could not be moved into its file");
         }
     }
 
     /// Leaves everything in the file itself, and an empty WAL. Failing, it leaves that to the next opening.
     fn close(self) {
-        if let Some(Err(error)) = self.file.as_ref().map(File::empty_wal) {
+        let Storage::Open(file) = &self.storage else { return };
+        if let Err(error) = file.empty_wal() {
             tracing::warn!(%error, "the log's WAL could not be emptied");
         }
     }

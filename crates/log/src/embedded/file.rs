@@ -179,7 +179,8 @@ enum Step {
 }
 
 /// Reads records of a partition, which must be one of the log's, in order and without a gap. At least one, and no more than
-/// the bounds allow; a damaged one ends the batch before it, and is the error once it comes first.
+/// the bounds allow; a damaged one ends the batch before it, and is the error once it comes first. What is not there because it
+/// was trimmed meanwhile is no damage: rows and start change in one transaction.
 pub(super) fn read(
     connection: &Connection,
     partition: Partition,
@@ -189,6 +190,10 @@ pub(super) fn read(
     let mut batch = Vec::new();
     match read_into(&mut batch, connection, partition, offsets, bounds) {
         Err(_) if !batch.is_empty() => Ok(batch),
+        Err(ReadError::Damaged(at)) => match read_start(connection, partition) {
+            Ok((start, _)) if start > at.offset => Err(ReadError::Trimmed { partition, start }),
+            _ => Err(ReadError::Damaged(at)),
+        },
         outcome => outcome.map(|()| batch),
     }
 }
@@ -432,20 +437,24 @@ fn read_heads(connection: &Connection) -> rusqlite::Result<Heads> {
 
 /// Offsets never restart: in an empty partition the next one is where the last trim ended.
 fn read_head(connection: &Connection, partition: Partition) -> rusqlite::Result<Head> {
-    let (start, floor): (i64, i64) = connection.query_row(
-        "SELECT start, stamp FROM partitions WHERE topic = ? AND number = ?",
-        params![partition.topic.name(), partition.number],
-        |row| Ok((row.get(0)?, row.get(1)?)),
-    )?;
+    let (start, floor) = read_start(connection, partition)?;
     let last = format!("SELECT position, stamp FROM {} ORDER BY position DESC LIMIT 1", table(partition));
     let mut statement = connection.prepare(&last)?;
     let mut rows = statement.query([])?;
     let (end, stamp) = match rows.next()? {
-        Some(row) => (row.get::<_, i64>(0)?.saturating_add(1), row.get::<_, i64>(1)?),
+        Some(row) => (offset(row.get(0)?).saturating_add(1), Timestamp::from_millis(row.get(1)?)),
         None => (start, floor),
     };
-    let offset = |value: i64| u64::try_from(value).unwrap_or(0);
-    Ok(Head { start: offset(start), end: offset(end), stamp: Timestamp::from_millis(stamp.max(floor)) })
+    Ok(Head { start, end, stamp: stamp.max(floor) })
+}
+
+/// Where the partition starts, and the stamp it had come to when it was trimmed to there.
+fn read_start(connection: &Connection, partition: Partition) -> rusqlite::Result<(u64, Timestamp)> {
+    connection
+        .prepare_cached("SELECT start, stamp FROM partitions WHERE topic = ? AND number = ?")?
+        .query_row(params![partition.topic.name(), partition.number], |row| {
+            Ok((offset(row.get(0)?), Timestamp::from_millis(row.get(1)?)))
+        })
 }
 
 fn begin(connection: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
@@ -458,6 +467,10 @@ fn table(partition: Partition) -> String {
 
 fn integer(offset: u64) -> i64 {
     i64::try_from(offset).unwrap_or(i64::MAX)
+}
+
+fn offset(integer: i64) -> u64 {
+    u64::try_from(integer).unwrap_or(0)
 }
 
 fn refusal(path: &Path, error: rusqlite::Error) -> OpenError {

@@ -32,7 +32,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 pub(crate) use self::tail::Tail;
 use self::{
-    committer::{Append, Command, Committer, Counters, Trim},
+    committer::{Append, Command, Committer, Counters, Storage, Trim},
     published::{Found, Published},
     readers::Readers,
 };
@@ -109,7 +109,7 @@ impl Engine {
             changes,
             counters: Arc::clone(&counters),
             heads: opened.heads,
-            file: Some(opened.file),
+            storage: Storage::Open(opened.file),
             trims: VecDeque::new(),
             written_since_checkpoint: 0,
         };
@@ -183,7 +183,7 @@ impl Engine {
     ) -> Result<Vec<Arc<Stored>>, ReadError> {
         match self.published.find(partition, offsets, bounds)? {
             Found::InMemory(records) => Ok(records),
-            Found::InFile(offsets) => self.read_file(partition, offsets, bounds).await,
+            Found::InFile(offsets) => self.readers.read(partition, offsets, bounds).await,
         }
     }
 
@@ -208,23 +208,6 @@ impl Engine {
             records: writer.counters.records.load(Ordering::Relaxed),
             queued_bytes: writer.capacity - writer.room.available_permits(),
             reopened: writer.counters.reopened.load(Ordering::Relaxed),
-        }
-    }
-
-    async fn read_file(
-        &self,
-        partition: Partition,
-        offsets: Range<u64>,
-        bounds: Bounds,
-    ) -> Result<Vec<Arc<Stored>>, ReadError> {
-        let from = offsets.start;
-        let batch = self.readers.read(partition, offsets, bounds).await;
-        // What was there when it was looked up may have been trimmed since; that is no damage.
-        match self.published.span(partition) {
-            Some(span) if batch.is_err() && span.start > from => {
-                Err(ReadError::Trimmed { partition, start: span.start })
-            }
-            _ => batch,
         }
     }
 }

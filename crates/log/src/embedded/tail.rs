@@ -34,7 +34,7 @@ impl Tail {
                     continue;
                 }
                 Unseen::InMemory(batch) => batch,
-                Unseen::InFile(partition, offsets) => self.engine.read_file(partition, offsets, TAIL_BATCH).await?,
+                Unseen::InFile(partition, offsets) => self.engine.readers.read(partition, offsets, TAIL_BATCH).await?,
             };
             for record in &batch {
                 self.positions.insert(record.position.partition, record.position.offset + 1);

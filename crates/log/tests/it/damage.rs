@@ -1,6 +1,7 @@
 //! What a flipped bit or a cut file may never do: give a record that was not written.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     sync::Arc,
@@ -8,10 +9,10 @@ use std::{
 
 use airut_domain::record::Stored;
 use airut_log::{Log, Positions, ReadError, TailError};
-use futures::future::join_all;
+use futures::{future::join_all, poll};
 use tempfile::TempDir;
 
-use crate::support::{append, contents, open, partition, record, soon, take};
+use crate::support::{append, contents, gated, open, partition, record, soon, take, try_append};
 
 /// On a file system in memory where there is one: these tests open the log thousands of times.
 fn directory() -> TempDir {
@@ -57,13 +58,19 @@ async fn a_wal_cut_at_any_byte_leaves_exactly_the_commits_that_were_whole() {
         ends.push(fs::metadata(wal(whole.path())).unwrap().len());
     }
     let expected = contents(&log, partition(0)).await;
-    for length in ends[3]..=ends[5] {
+    // Every byte about the frame's header and its end. Between, where all bytes are alike to a checksum, every fifth.
+    let (first, last) = (ends[4], ends[5]);
+    for length in (first..=last).filter(|at| *at < first + 200 || *at > last - 200 || at % 5 == 0) {
         copy(whole.path(), cut.path());
         truncate(&wal(cut.path()), length);
-        let log = open(cut.path());
         let survive = ends.iter().filter(|end| **end <= length).count();
+        let log = Log::embedded_read_only(cut.path().join("log")).unwrap();
         assert_eq!(contents(&log, partition(0)).await, expected[..survive], "cut to {length} bytes");
-        if length % 500 == 0 {
+        drop(log);
+        // The same of a log that is to go on; not at every byte, because it takes longer.
+        if length % 37 == 0 {
+            let log = open(cut.path());
+            assert_eq!(contents(&log, partition(0)).await, expected[..survive], "cut to {length} bytes");
             assert_eq!(append(&log, partition(0), "next").await.offset, survive as u64);
             assert_eq!(take(&mut log.tail(&Positions::new()), survive + 1).await.len(), survive + 1);
         }
@@ -73,16 +80,18 @@ async fn a_wal_cut_at_any_byte_leaves_exactly_the_commits_that_were_whole() {
 #[tokio::test]
 async fn a_commit_of_many_partitions_is_there_whole_or_not_at_all() {
     let (whole, cut) = (directory(), directory());
-    let log = open(whole.path());
-    append(&log, partition(0), "first").await;
+    let (log, go) = gated(whole.path(), 1 << 20);
     let before = fs::metadata(wal(whole.path())).unwrap().len();
-    // Each takes more than a page, and they share a commit only because all are queued while the first is written.
-    join_all((0..12).map(|i| append(&log, partition(i), "x".repeat(5000)))).await;
+    let mut appends: Vec<_> =
+        (0..13).map(|i| Box::pin(try_append(&log, partition(i % 12), "x".repeat(5000)))).collect();
+    for append in &mut appends {
+        assert!(poll!(append).is_pending());
+    }
+    drop(go);
+    join_all(appends).await;
     let after = fs::metadata(wal(whole.path())).unwrap().len();
-    let commits = log.stats().commits;
-    assert!(commits <= 4, "{commits}");
-    let mut seen = std::collections::BTreeSet::new();
-    for length in (before..=after).step_by(997) {
+    let mut seen = BTreeSet::new();
+    for length in (before..=after).step_by(997).chain([after]) {
         copy(whole.path(), cut.path());
         truncate(&wal(cut.path()), length);
         let log = open(cut.path());
@@ -92,7 +101,8 @@ async fn a_commit_of_many_partitions_is_there_whole_or_not_at_all() {
         }
         seen.insert(count);
     }
-    assert!(seen.len() as u64 <= commits, "{seen:?}");
+    // The writer may have taken the first one alone, before the others were queued, or some of them.
+    assert!(seen.len() as u64 == log.stats().commits + 1 && seen.len() <= 3, "{seen:?}");
 }
 
 #[tokio::test]
@@ -147,8 +157,10 @@ async fn a_flipped_byte_anywhere_in_a_page_of_records_is_noticed_and_placed() {
     let mut file = fs::read(whole.path().join("log")).unwrap();
     let path = flipped.path().join("log");
     let page = file.windows(8).position(|bytes| bytes == b"header 5").unwrap() / 4096 * 4096;
+    let content = page + file[page..page + 4096].windows(8).position(|bytes| bytes == b"header 1").unwrap() - 64;
     let mut placed = 0;
-    for at in page..page + 4096 {
+    // What lies between the page's header and its content is free space.
+    for at in (page..page + 64).chain(content..page + 4096) {
         file[at] ^= 0x11;
         fs::write(&path, &file).unwrap();
         file[at] ^= 0x11;
@@ -161,7 +173,7 @@ async fn a_flipped_byte_anywhere_in_a_page_of_records_is_noticed_and_placed() {
             placed += 1;
         }
     }
-    // Free space aside, every byte belongs to a record or leads to one.
+    // Nearly every byte belongs to a record or leads to one.
     assert!(placed > 12 * 40, "{placed}");
 }
 

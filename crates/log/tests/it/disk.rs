@@ -1,8 +1,9 @@
 //! A disk that is full or can't be written: nothing is acknowledged, everybody is told the truth, and it recovers by itself.
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{path::Path, process::Command};
 
-use airut_log::{AppendError, Embedded, Log, Positions};
+use airut_domain::{keys::Digest, partition::Position, record::leaf_bytes, time::Timestamp};
+use airut_log::{AppendError, Embedded, Log, Positions, Unstamped};
 use futures::future::join_all;
 
 use crate::{
@@ -79,8 +80,7 @@ async fn a_full_disk_says_that_nothing_was_written_and_recovers_by_itself() {
 /// Writes beyond this many bytes of any file fail with `EFBIG` from now on, which SQLite takes for an I/O error.
 fn limit_files(bytes: impl std::fmt::Display) {
     let this = std::process::id().to_string();
-    let status =
-        Command::new("prlimit").args(["--pid", &this, &format!("--fsize={bytes}:unlimited")]).status().unwrap();
+    let status = Command::new("prlimit").args(["--pid", &this, &format!("--fsize={bytes}:")]).status().unwrap();
     assert!(status.success());
 }
 
@@ -110,18 +110,38 @@ async fn append_while_writes_fail() {
         assert!(matches!(outcome, Err(AppendError::NotWritten(_))));
     }
 
-    // By itself: nobody appends, and still it opens.
+    // What if it had come through? Then the tail sees it as soon as the log opens again, by itself: nobody appends.
+    let other = child("disk::write_behind_the_logs_back", &directory);
+    let mut unlimited = Command::new("prlimit");
+    unlimited.arg("--fsize=unlimited:").arg(other.get_program()).args(other.get_args());
+    assert!(unlimited.status().unwrap().success());
+    assert_eq!(log.end(partition(0)).await.unwrap(), 1);
     limit_files("unlimited");
-    while log.stats().reopened < 2 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    append(&log, partition(0), "last").await;
+    let seen = take(&mut tail, 2).await;
+    assert_eq!(seen[1].body, record("behind").body);
+    assert_eq!(append(&log, partition(0), "last").await.offset, 2);
+    assert_eq!(take(&mut tail, 1).await[0].body, record("last").body);
     let found = contents(&log, partition(0)).await;
-    let seen = by_partition(&take(&mut tail, found.len()).await, &Positions::new());
-    assert_eq!(seen[&partition(0)], found);
-    assert_eq!(found.last().unwrap().body, record("last").body);
+    assert_eq!(found[..2], seen);
+    assert_eq!(log.stats().reopened, 2);
     drop((log, tail));
     assert_eq!(contents(&open(&directory), partition(0)).await, found);
+}
+
+/// Writes the next record of the partition as the log does, and is not the log.
+#[test]
+#[ignore = "the child of the child of the test below"]
+fn write_behind_the_logs_back() {
+    let Some(directory) = given_directory() else { return };
+    let Unstamped { header, body, traceparent } = record("behind");
+    let (position, stamp) = (Position { partition: partition(0), offset: 1 }, Timestamp::from_millis(i64::MAX / 2));
+    let leaf = leaf_bytes(position, stamp, &header);
+    let (length, trace_length) = ((leaf.len() as u64).to_be_bytes(), (traceparent.len() as u64).to_be_bytes());
+    let digest = Digest::of_parts(&[&length, &leaf, &trace_length, traceparent.as_bytes(), &body]);
+    let digest = i64::from_be_bytes(*digest.0.first_chunk().unwrap());
+    let row = rusqlite::params![1, stamp.as_millis(), header, body, traceparent, digest];
+    let connection = rusqlite::Connection::open(directory.join("log")).unwrap();
+    connection.execute("INSERT INTO \"airut.queries/0\" VALUES (?, ?, ?, ?, ?, ?)", row).unwrap();
 }
 
 #[tokio::test]

@@ -2,22 +2,22 @@
 
 use std::{
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicI64, Ordering},
-        mpsc::{Sender, channel},
     },
     time::Duration,
 };
 
 use airut_domain::{partition::Topic, time::Timestamp};
-use airut_log::{AppendError, Clock, Embedded, Log, OpenError, Positions, Random, TailError};
+use airut_log::{AppendError, Clock, Embedded, Log, OpenError, Positions, Random, ReadError, TailError};
 use futures::{future::join_all, poll};
 use rusqlite::Connection;
 use tempfile::TempDir;
+use tokio::task::unconstrained;
 
 use crate::{
     conformance::{Place, conformance},
-    support::{append, by_partition, contents, open, partition, record, settings, soon, take, try_append},
+    support::{append, by_partition, contents, gated, open, partition, record, settings, soon, take, try_append},
 };
 
 fn place() -> (Place, TempDir) {
@@ -42,23 +42,13 @@ mod without_memory {
     conformance! { #[tokio::test(flavor = "multi_thread", worker_threads = 2)] place() }
 }
 
-/// A log whose writer stops before each batch until the sender says go, or is gone.
-fn gated(directory: &TempDir, queue_bytes: usize) -> (Log, Sender<()>) {
-    let (go, gate) = channel();
-    let gate = Mutex::new(gate);
-    let clock = Clock::new(move || {
-        let _go_or_gone = gate.lock().unwrap().recv();
-        Timestamp::from_millis(0)
-    });
-    let settings = Embedded { clock, queue_bytes, ..settings(directory.path()) };
-    (Log::embedded(settings).unwrap(), go)
-}
-
 #[tokio::test]
 async fn appends_that_wait_together_share_one_sync() {
     let directory = tempfile::tempdir().unwrap();
-    let (log, go) = gated(&directory, 1 << 20);
-    let mut appends: Vec<_> = (0..500).map(|i| Box::pin(try_append(&log, partition(i % 12), i))).collect();
+    let (log, go) = gated(directory.path(), 1 << 20);
+    // Unconstrained, or the runtime would have some of them wait for no other reason than that one task polls so many.
+    let append = |i: u32| Box::pin(unconstrained(try_append(&log, partition(i % 12), i)));
+    let mut appends: Vec<_> = (0..500).map(append).collect();
     for append in &mut appends {
         assert!(poll!(append).is_pending());
     }
@@ -75,7 +65,7 @@ async fn appends_that_wait_together_share_one_sync() {
 #[tokio::test]
 async fn who_appends_to_a_full_queue_waits_and_memory_stays_bounded() {
     let directory = tempfile::tempdir().unwrap();
-    let (log, go) = gated(&directory, 4096);
+    let (log, go) = gated(directory.path(), 4096);
     let mut appends: Vec<_> = (0..100).map(|i| Box::pin(try_append(&log, partition(0), i))).collect();
     for append in &mut appends {
         assert!(poll!(append).is_pending());
@@ -102,7 +92,7 @@ async fn a_record_larger_than_the_queue_is_taken_all_the_same() {
 #[tokio::test]
 async fn what_is_queued_is_written_before_the_log_closes() {
     let directory = tempfile::tempdir().unwrap();
-    let (log, go) = gated(&directory, 1 << 20);
+    let (log, go) = gated(directory.path(), 1 << 20);
     for i in 0..50 {
         let mut append = Box::pin(log.append(partition(0), record(i)));
         assert!(poll!(&mut append).is_pending());
@@ -255,6 +245,26 @@ async fn a_trim_of_many_records_lets_appends_through() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_that_a_trim_overtakes_is_told_of_the_trim_and_of_no_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = Log::embedded(Embedded { recent_bytes: 0, ..settings(directory.path()) }).unwrap();
+    for _ in 0..4 {
+        join_all((0..1000).map(|i| append(&log, partition(0), i))).await;
+    }
+    let trim = tokio::spawn({
+        let log = log.clone();
+        async move { log.trim(partition(0), 4000).await }
+    });
+    for start in 0..4000 {
+        match soon(log.read(partition(0), start..4000, 5000)).await {
+            Ok(records) => assert_eq!(records[0].position.offset, start),
+            Err(error) => assert!(matches!(error, ReadError::Trimmed { start: now, .. } if now > start), "{error}"),
+        }
+    }
+    soon(trim).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tails_follow_a_busy_log_across_memory_and_file() {
     let directory = tempfile::tempdir().unwrap();
     let log = Log::embedded(Embedded { recent_bytes: 20_000, ..settings(directory.path()) }).unwrap();
@@ -276,87 +286,4 @@ async fn tails_follow_a_busy_log_across_memory_and_file() {
     let seen = soon(join_all(tails)).await;
     let first = seen[0].as_ref().unwrap();
     assert!(seen.iter().all(|other| other.as_ref().unwrap() == first));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn zz_bench() {
-    let directory = tempfile::tempdir_in(std::env::var("BENCH").unwrap()).unwrap();
-    let log = open(directory.path());
-    let mk = |i: u32| airut_log::Unstamped { header: vec![1; 200], body: vec![2; 300], traceparent: "x".repeat(55) };
-    for depth in [1u32, 16, 64, 512, 2000] {
-        let start = std::time::Instant::now();
-        let n = if depth == 1 { 4000 } else { 60000 };
-        let c0 = log.stats().commits;
-        let tasks: Vec<_> = (0..depth)
-            .map(|d| {
-                let log = log.clone();
-                let r = mk(d);
-                tokio::spawn(async move {
-                    let mut lat = vec![];
-                    for i in 0..n / depth {
-                        let t = std::time::Instant::now();
-                        log.append(partition((i + d) % 12), r.clone()).await.unwrap();
-                        lat.push(t.elapsed());
-                    }
-                    lat
-                })
-            })
-            .collect();
-        let mut lat = vec![];
-        for t in tasks {
-            lat.extend(t.await.unwrap());
-        }
-        lat.sort();
-        let e = start.elapsed();
-        println!(
-            "depth {depth}: {:.0}/s p50 {:?} p99 {:?} p999 {:?} max {:?} commits {}",
-            lat.len() as f64 / e.as_secs_f64(),
-            lat[lat.len() / 2],
-            lat[lat.len() * 99 / 100],
-            lat[lat.len() * 999 / 1000],
-            lat[lat.len() - 1],
-            log.stats().commits - c0
-        );
-    }
-    // plain fsync
-    let f = std::fs::File::create(directory.path().join("x")).unwrap();
-    let mut l = vec![];
-    for i in 0..2000 {
-        use std::os::unix::fs::FileExt;
-        let t = std::time::Instant::now();
-        f.write_all_at(&[1; 4120], i * 4120).unwrap();
-        f.sync_data().unwrap();
-        l.push(t.elapsed());
-    }
-    l.sort();
-    println!("fdatasync p50 {:?} p99 {:?}", l[1000], l[1980]);
-    let t = std::time::Instant::now();
-    drop(log);
-    println!(
-        "close {:?} sizes {:?}",
-        t.elapsed(),
-        std::fs::read_dir(directory.path())
-            .unwrap()
-            .map(|e| {
-                let e = e.unwrap();
-                (e.file_name(), e.metadata().unwrap().len())
-            })
-            .collect::<Vec<_>>()
-    );
-    let t = std::time::Instant::now();
-    let log = open(directory.path());
-    println!("open {:?}", t.elapsed());
-    let mut tail = log.tail(&Positions::new());
-    let t = std::time::Instant::now();
-    let mut c = 0;
-    let mut b = 0;
-    while c < 240000 {
-        let x = tail.next().await.unwrap();
-        c += x.len();
-        b += 1;
-        if c >= 243000 {
-            break;
-        }
-    }
-    println!("tail from file {c} in {:?} batches {b}", t.elapsed());
 }

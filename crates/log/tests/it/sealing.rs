@@ -23,7 +23,7 @@ fn writer(log: &Log) -> Writer {
 
 fn command() -> NotDisclosed {
     let key = QueryKey { asker: "pirkanmaa".parse().unwrap(), query_id: "q-1".parse().unwrap() };
-    NotDisclosed { key, why: WhyNot::Late }
+    NotDisclosed { key, asked: 0, why: WhyNot::Late }
 }
 
 /// A record with a body, as read back.

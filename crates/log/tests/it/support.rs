@@ -1,10 +1,21 @@
 //! What the tests share.
 
-use std::{collections::BTreeMap, fmt::Display, future::Future, io::Write as _, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt::Display,
+    future::Future,
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        mpsc::{Sender, channel},
+    },
+    time::Duration,
+};
 
 use airut_domain::{
     partition::{Partition, Position, Topic},
     record::Stored,
+    time::Timestamp,
 };
 use airut_log::{AppendError, Clock, Embedded, Log, Positions, Random, Tail, Unstamped};
 
@@ -27,6 +38,18 @@ pub(crate) fn settings(directory: &Path) -> Embedded {
 
 pub(crate) fn open(directory: &Path) -> Log {
     Log::embedded(settings(directory)).unwrap()
+}
+
+/// A log whose writer stops before each batch until the sender says go, or is gone.
+pub(crate) fn gated(directory: &Path, queue_bytes: usize) -> (Log, Sender<()>) {
+    let (go, gate) = channel();
+    let gate = Mutex::new(gate);
+    let clock = Clock::new(move || {
+        let _go_or_gone = gate.lock().unwrap().recv();
+        Timestamp::from_millis(0)
+    });
+    let settings = Embedded { clock, queue_bytes, ..settings(directory) };
+    (Log::embedded(settings).unwrap(), go)
 }
 
 pub(crate) async fn append(log: &Log, partition: Partition, text: impl Display) -> Position {
@@ -78,5 +101,8 @@ pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
 pub(crate) fn lacking(part: &str) {
     let required = std::env::var("AIRUT_TEST_REQUIRE").unwrap_or_default();
     assert!(!required.split(',').any(|required| required == part), "{part} is required and not there");
-    writeln!(std::io::stderr(), "left out: there is no {part} here").unwrap();
+    #[allow(clippy::print_stderr, reason = "it is for who runs the tests")]
+    {
+        eprintln!("left out: there is no {part} here");
+    }
 }

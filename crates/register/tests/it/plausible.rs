@@ -123,15 +123,16 @@ fn check_recoveries(matters: &[Matter], today: Date) {
         if ["general-social-security-benefit", "labour-market-subsidy"].contains(&recovery.benefit.as_str()) {
             continue;
         }
-        let taken =
-            matters.iter().filter(|matter| prefix(matter) == prefix(recovery)).map(|matter| match &matter.content {
-                Content::Payment { due, gross, net, .. } if *due <= today => {
-                    assert!(gross == net || decided < due, "{} is reduced too early", matter.matter_id);
-                    gross.0 - net.0
-                }
-                _ => 0,
-            });
-        assert_eq!(taken.sum::<i64>(), total.0 - remaining.0, "{}", recovery.matter_id);
+        let mut taken = 0;
+        for matter in matters.iter().filter(|matter| prefix(matter) == prefix(recovery)) {
+            if let Content::Payment { due, gross, net, .. } = &matter.content
+                && *due <= today
+            {
+                assert!(gross == net || decided < due, "{} is reduced too early", matter.matter_id);
+                taken += gross.0 - net.0;
+            }
+        }
+        assert_eq!(taken, total.0 - remaining.0, "{}", recovery.matter_id);
     }
 }
 

@@ -20,8 +20,11 @@ use tower::service_fn;
 
 use crate::persons::{TODAY, always, question};
 
-/// Gives the test the responder's side of each stream, and the way to put questions to it.
-struct Exchange(mpsc::Sender<(Streaming<ServeRequest>, mpsc::Sender<Result<ServeResponse, Status>>)>);
+/// The responder's side of a stream, and the way to put questions to it.
+type Stream = (Streaming<ServeRequest>, mpsc::Sender<Result<ServeResponse, Status>>);
+
+/// Gives the test each stream.
+struct Exchange(mpsc::Sender<Stream>);
 
 #[tonic::async_trait]
 impl QueryService for Exchange {

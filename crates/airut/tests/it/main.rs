@@ -1,0 +1,11 @@
+//! End to end: the real binary as a child process, and clients over its public interface.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+mod crash;
+mod disk;
+mod hostile;
+mod privacy;
+mod sync;

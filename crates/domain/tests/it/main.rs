@@ -1,0 +1,3 @@
+//! The rules of the domain against what is written about them.
+
+mod error_pages;

@@ -1,0 +1,10 @@
+//! The ledger's promises, held on real files: what it signs, how it comes back, whom it shows what, and what is found when
+//! something was changed.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod restarts;
+mod service;
+mod signing;
+mod support;
+mod tampering;

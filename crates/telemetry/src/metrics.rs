@@ -1,0 +1,81 @@
+//! The metrics: every one that the exchange has, by name, with what it means.
+//!
+//! docs/operating.md says what to watch them for. Labels name reasons and organisations, never persons.
+
+use airut_domain::refusal::Reason;
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+
+/// Calls refused, by reason.
+const REFUSALS: &str = "airut_refusals_total";
+
+/// Counters: how often something has happened since the process started.
+const COUNTERS: &[(&str, &str)] = &[
+    (REFUSALS, "Calls and handshakes refused, by reason (a code of docs/errors)."),
+    ("airut_disclosures_total", "Answers given to those who asked."),
+    (
+        "airut_matters_minimised_total",
+        "Matters that responders told and that were dropped, because the asker may not see them.",
+    ),
+    (
+        "airut_questions_dropped_total",
+        "Questions that could not be passed to a responder's stream and were left to another.",
+    ),
+    ("airut_strangers_untold_total", "Refused handshakes that came too fast to be counted singly."),
+    ("airut_log_records_total", "Records made durable by this process."),
+    ("airut_log_commits_total", "Times that records were made durable; one sync each."),
+];
+
+/// Gauges: how something stands.
+const GAUGES: &[(&str, Unit, &str)] = &[
+    ("airut_streams_open", Unit::Count, "Responders' streams open at this gateway."),
+    ("airut_queries_open", Unit::Count, "Queries asked and neither answered nor given up."),
+    ("airut_connections_open", Unit::Count, "TLS connections open."),
+    ("airut_fold_lag_records", Unit::Count, "Records in the log that this gateway's folds have not taken in yet."),
+    ("airut_log_queued_bytes", Unit::Bytes, "Bytes that wait to be written to the log."),
+    ("airut_ledger_size", Unit::Count, "Leaves of the ledger's tree."),
+    (
+        "airut_checkpoint_age_seconds",
+        Unit::Seconds,
+        "How long the oldest leaf that no signed checkpoint covers has waited; 0 when none does.",
+    ),
+    (
+        "airut_certificate_expiry_timestamp_seconds",
+        Unit::Seconds,
+        "When the server's certificate expires, in Unix time.",
+    ),
+    (
+        "airut_crl_next_update_timestamp_seconds",
+        Unit::Seconds,
+        "When the first of the revocation lists runs out, in Unix time; then every client is refused.",
+    ),
+];
+
+/// Histograms: how long something took.
+const HISTOGRAMS: &[(&str, &str)] = &[("airut_query_seconds", "Time from a query's arrival to its answer or refusal.")];
+
+/// Every metric's name.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    let counters = COUNTERS.iter().map(|(name, _)| *name);
+    let gauges = GAUGES.iter().map(|(name, _, _)| *name);
+    counters.chain(gauges).chain(HISTOGRAMS.iter().map(|(name, _)| *name))
+}
+
+/// Tells the recorder what there is, and begins the counters at nothing: a counter that appears with its first refusal would
+/// hide that one from every rate.
+pub(crate) fn describe() {
+    for (name, text) in COUNTERS {
+        describe_counter!(*name, *text);
+        if *name != REFUSALS {
+            metrics::counter!(*name).absolute(0);
+        }
+    }
+    for reason in Reason::ALL {
+        metrics::counter!(REFUSALS, "reason" => reason.code()).absolute(0);
+    }
+    for (name, unit, text) in GAUGES {
+        describe_gauge!(*name, *unit, *text);
+    }
+    for (name, text) in HISTOGRAMS {
+        describe_histogram!(*name, Unit::Seconds, *text);
+    }
+}
