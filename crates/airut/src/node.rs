@@ -18,8 +18,11 @@ use airut_ledger::Ledger;
 use airut_log::{Embedded, KeyRing, Log};
 use airut_register::Register;
 use anyhow::{Context, bail};
-use tokio::{sync::mpsc, task::JoinHandle};
-use tokio_util::sync::CancellationToken;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::transport::Server;
 
 use crate::{
@@ -29,6 +32,12 @@ use crate::{
 
 /// How long calls that are under way may take when the process is told to stop.
 const DRAIN: Duration = Duration::from_secs(15);
+
+/// How long the ledger has to sign the last records.
+const LAST_CHECKPOINT: Duration = Duration::from_secs(2);
+
+/// How long the rest of the process has to let go of the log.
+const CLOSED_WITHIN: Duration = Duration::from_secs(5);
 
 /// How often the partners' files are looked at.
 const PARTNERS_POLL: Duration = Duration::from_secs(2);
@@ -49,15 +58,37 @@ const STREAMS_PER_CONNECTION: u32 = 1024;
 pub struct Node {
     /// Where gRPC is served.
     pub address: SocketAddr,
+    log: Log,
     gateway: Gateway,
-    ledger: Option<JoinHandle<Result<(), airut_ledger::StopReason>>>,
+    ledger: Option<RunningLedger>,
     server: JoinHandle<Result<(), tonic::transport::Error>>,
     register: Option<JoinHandle<()>>,
+    /// What runs beside: gauges, reloads, trimming.
+    tasks: TaskTracker,
     /// Takes no more calls.
     closing: CancellationToken,
     /// Ends everything that runs on its own.
     stopping: CancellationToken,
     health: tonic_health::server::HealthReporter,
+}
+
+/// The ledger at work.
+struct RunningLedger {
+    task: JoinHandle<Result<(), airut_ledger::StopReason>>,
+    status: watch::Receiver<airut_ledger::Status>,
+    stop: CancellationToken,
+}
+
+impl RunningLedger {
+    /// Ends it once the last records are under a checkpoint, or after a while.
+    async fn end(mut self) {
+        let signed = self.status.wait_for(|status| status.unsigned_since.is_none());
+        if tokio::time::timeout(LAST_CHECKPOINT, signed).await.is_err() {
+            tracing::warn!("the last records are not under a checkpoint yet; the next start signs them");
+        }
+        self.stop.cancel();
+        end(self.task, "ledger").await;
+    }
 }
 
 impl Node {
@@ -88,6 +119,7 @@ impl Node {
         .context("listen")?;
         let address = listener.address();
         let (closing, stopping) = (CancellationToken::new(), CancellationToken::new());
+        let tasks = TaskTracker::new();
 
         let (health, health_service) = tonic_health::server::health_reporter();
         let mut routes = tonic::service::Routes::builder();
@@ -100,9 +132,11 @@ impl Node {
                 routes.add_service(ledger.service(Arc::new(move |extensions: &http::Extensions| {
                     airut_identity::caller(extensions, &registry.load())
                 })));
-                tokio::spawn(checkpoint_gauges(ledger.status(), world.clone(), stopping.clone()));
-                let stop = stopping.clone();
-                Some(tokio::spawn(async move { ledger.run(stop).await }))
+                tasks.spawn(checkpoint_gauges(ledger.status(), world.clone(), stopping.clone()));
+                let (status, stop) = (ledger.status(), CancellationToken::new());
+                let stopped = stop.clone();
+                let task = tokio::spawn(async move { ledger.run(stopped).await });
+                Some(RunningLedger { task, status, stop })
             }
         };
         let reflection = tonic_reflection::server::Builder::configure()
@@ -111,10 +145,10 @@ impl Node {
             .context("reflection")?;
         routes.add_service(health_service).add_service(reflection);
 
-        tokio::spawn(count_strangers(gateway.clone(), refused));
-        tokio::spawn(watch_partners(gateway.clone(), config.partners.clone(), stopping.clone()));
-        tokio::spawn(gauges(gateway.clone(), log.clone(), listener.handle(), stopping.clone()));
-        tokio::spawn(trim(gateway.clone(), stopping.clone()));
+        tasks.spawn(count_strangers(gateway.clone(), refused, stopping.clone()));
+        tasks.spawn(watch_partners(gateway.clone(), config.partners.clone(), stopping.clone()));
+        tasks.spawn(gauges(gateway.clone(), log.clone(), listener.handle(), stopping.clone()));
+        tasks.spawn(trim(gateway.clone(), stopping.clone()));
 
         let server = Server::builder()
             .max_concurrent_streams(STREAMS_PER_CONNECTION)
@@ -131,7 +165,7 @@ impl Node {
             false => None,
             true => Some(start_register(config, address, &world, stopping.clone()).await?),
         };
-        Ok(Self { address, gateway, ledger, server, register, closing, stopping, health })
+        Ok(Self { address, log, gateway, ledger, server, register, tasks, closing, stopping, health })
     }
 
     /// The gateway.
@@ -144,7 +178,7 @@ impl Node {
         let ledger = async {
             match &mut self.ledger {
                 None => std::future::pending().await,
-                Some(ledger) => ledger.await,
+                Some(ledger) => (&mut ledger.task).await,
             }
         };
         tokio::select! {
@@ -162,23 +196,37 @@ impl Node {
         }
     }
 
-    /// Stops in good order: no new calls, open ones finished, folds and tree written.
+    /// Stops in good order: no new calls, open ones finished, folds and tree written, the log closed.
     pub async fn stop(mut self) {
         self.health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
         self.closing.cancel();
+        self.stopping.cancel();
+        if let Some(register) = self.register.take() {
+            end(register, "register").await;
+        }
         let began = Instant::now();
         self.gateway.stop(DRAIN).await;
-        self.stopping.cancel();
         let left = DRAIN.saturating_sub(began.elapsed()).max(Duration::from_secs(1));
         // Streams that do not end by themselves are cut when the process ends.
         if tokio::time::timeout(left, &mut self.server).await.is_err() {
             self.server.abort();
         }
-        for task in [self.register.take()].into_iter().flatten() {
-            end(task, "register").await;
-        }
         if let Some(ledger) = self.ledger.take() {
-            end(ledger, "ledger").await;
+            ledger.end().await;
+        }
+        self.tasks.close();
+        if tokio::time::timeout(CLOSED_WITHIN, self.tasks.wait()).await.is_err() {
+            tracing::warn!("tasks are left behind");
+        }
+        let Self { log, gateway, .. } = self;
+        drop(gateway);
+        let others_gone = async {
+            while log.is_shared() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if tokio::time::timeout(CLOSED_WITHIN, others_gone).await.is_err() {
+            tracing::warn!("the log is closed when the process ends");
         }
     }
 }
@@ -268,8 +316,12 @@ fn caller_of(
     })
 }
 
-async fn count_strangers(gateway: Gateway, mut refused: mpsc::Receiver<airut_identity::Stranger>) {
-    while let Some(stranger) = refused.recv().await {
+async fn count_strangers(
+    gateway: Gateway,
+    mut refused: mpsc::Receiver<airut_identity::Stranger>,
+    stop: CancellationToken,
+) {
+    while let Some(Some(stranger)) = stop.run_until_cancelled(refused.recv()).await {
         let stranger = Stranger {
             reason: stranger.reason,
             issuer: stranger.issuer.unwrap_or_default(),
@@ -333,7 +385,7 @@ async fn gauges(gateway: Gateway, log: Log, listener: airut_identity::Handle, st
 }
 
 async fn checkpoint_gauges(
-    status: tokio::sync::watch::Receiver<airut_ledger::Status>,
+    status: watch::Receiver<airut_ledger::Status>,
     world: World,
     stop: CancellationToken,
 ) {

@@ -50,12 +50,13 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client with these settings. The certificate files are read once to see that they are good; the connection is made by
-    /// the first call, and re-made by the first call after it was lost, each time with the files as they then are, so a
-    /// renewed certificate needs no restart.
+    /// A client with these settings. The certificate files are read once to see that they are good; the connection is
+    /// made by the first call, and re-made by the first call after it was lost, each time with the files as they then
+    /// are, so a renewed certificate needs no restart.
     ///
     /// # Errors
-    /// When the settings or the files can't be used. An exchange that is down or refuses is found out by the first call.
+    /// When the settings or the files can't be used. An exchange that is down or refuses is found out by the first
+    /// call.
     pub async fn connect(settings: &Settings) -> Result<Self, ConnectError> {
         let address = Address::parse(&settings.server)?;
         let dialer = Arc::new(Dialer::new(settings.clone(), address)?);

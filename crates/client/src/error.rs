@@ -115,8 +115,9 @@ fn local(cause: &(dyn Error + 'static)) -> CallError {
     CallError::Unreachable(innermost)
 }
 
-/// tokio-rustls gives every fault of TLS this kind, and nothing else on the way does. The `rustls::Error` inside is lost when
-/// h2 hands the fault on, as it does with the peer's alerts: in TLS 1.3 a client learns of a refusal when it first reads.
+/// tokio-rustls gives every fault of TLS this kind, and nothing else on the way does. The `rustls::Error` inside is
+/// lost when h2 hands the fault on, as it does with the peer's alerts: in TLS 1.3 a client learns of a refusal when it
+/// first reads.
 fn is_tls(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::InvalidData
 }

@@ -28,10 +28,12 @@ impl Client {
         Ok(response.await?.checkpoint)
     }
 
-    /// Proof that the record at `position`, as a receipt names it, is in the ledger. Tried again like [`Client::query`].
+    /// Proof that the record at `position`, as a receipt names it, is in the ledger. Tried again like
+    /// [`Client::query`].
     ///
     /// # Errors
-    /// See [`CallError`]; [`airut_domain::refusal::Reason::NotFound`] as well while the ledger has not counted the record yet.
+    /// See [`CallError`]; its reason is [`airut_domain::refusal::Reason::NotFound`] also while the ledger has not counted
+    /// the record yet.
     pub async fn inclusion_proof(
         &self,
         position: Position,
@@ -116,8 +118,8 @@ pub enum InclusionError {
     OtherRoot,
 }
 
-/// Checks that the leaf of a proof's entry is in the tree of a checkpoint: that of the proof itself, once its signature has
-/// been checked.
+/// Checks that the leaf of a proof's entry is in the tree of a checkpoint: that of the proof itself, once its signature
+/// has been checked.
 ///
 /// # Errors
 /// The first thing that is wrong.

@@ -1,11 +1,11 @@
 //! The partner's library: everything a partner needs to use the exchange over its public API.
 //!
-//! A [`Client`] asks ([`Client::query`]), answers ([`Client::serve`]) and looks things up in the ledger, over one mutually
-//! authenticated TLS 1.3 connection that it re-makes by itself. [`verify_receipt`] and [`verify_inclusion`] check what the
-//! exchange promised without asking it.
+//! A [`Client`] asks ([`Client::query`]), answers ([`Client::serve`]) and looks things up in the ledger, over one
+//! mutually authenticated TLS 1.3 connection that it re-makes by itself. [`verify_receipt`] and [`verify_inclusion`]
+//! check what the exchange promised without asking it.
 //!
-//! Trying again is safe only with the same id, so this crate never makes an id up, and it never tries again what can not help.
-//! It must never put a request's content into an error or a log.
+//! Trying again is safe only with the same id, so this crate never makes an id up, and it never tries again what can
+//! not help. It must never put a request's content into an error or a log.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

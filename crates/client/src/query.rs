@@ -8,12 +8,12 @@ use tonic::{Request, metadata::MetadataValue};
 use crate::{connect::Client, error::CallError};
 
 impl Client {
-    /// Asks, and waits for the answer until the deadline, which the exchange is told as well. `traceparent` is the W3C trace
-    /// context that the exchange continues.
+    /// Asks, and waits for the answer until the deadline, which the exchange is told as well. `traceparent` is the W3C
+    /// trace context that the exchange continues.
     ///
-    /// While the exchange can't be reached or says that trying again may help, the same question is asked again with the same
-    /// `query_id`, which makes it safe: for ten minutes the exchange gives the same answer and the same statement in the
-    /// receipt. Nothing else is tried again.
+    /// While the exchange can't be reached or says that trying again may help, the same question is asked again with
+    /// the same `query_id`, which makes it safe: for ten minutes the exchange gives the same answer and the same
+    /// statement in the receipt. Nothing else is tried again.
     ///
     /// Cancel safe: when dropped, the exchange still finishes the query's records.
     ///

@@ -1,8 +1,8 @@
 //! Checking a receipt without the exchange.
 //!
-//! What is checked: the content is the one that was recorded, the receipt's statement is a leaf of the batch whose root is
-//! signed, and the signature is by a key that the partner was given beforehand. Whether the record is in the ledger is
-//! another question: [`crate::verify_inclusion`].
+//! What is checked: the content is the one that was recorded, the receipt's statement is a leaf of the batch whose root
+//! is signed, and the signature is by a key that the partner was given beforehand. Whether the record is in the ledger
+//! is another question: [`crate::verify_inclusion`].
 
 use std::{collections::BTreeMap, io, path::Path, str::FromStr};
 
@@ -93,8 +93,8 @@ pub enum ReceiptError {
 
 /// Checks that the receipt of a response is the exchange's and is about this response.
 ///
-/// The content's digest is taken of the response serialised again without its receipt, so a build that does not know a field
-/// of a newer exchange reports [`ReceiptError::OtherContent`].
+/// The content's digest is taken of the response serialised again without its receipt, so a build that does not know a
+/// field of a newer exchange reports [`ReceiptError::OtherContent`].
 ///
 /// # Errors
 /// The first thing that is wrong.

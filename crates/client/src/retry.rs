@@ -25,8 +25,8 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    /// How long to wait after this many failures, of which the last said `hint`. Half of the wait is jitter, so that clients
-    /// that failed together do not come back together; `random` lies in 0..1. A hint is a lower bound.
+    /// How long to wait after this many failures, of which the last said `hint`. Half of the wait is jitter, so that
+    /// clients that failed together do not come back together; `random` lies in 0..1. A hint is a lower bound.
     pub(crate) fn delay(&self, failures: u32, hint: Option<Duration>, random: f64) -> Duration {
         let doubled = self.first.saturating_mul(1 << failures.saturating_sub(1).min(20));
         let half = doubled.min(self.most) / 2;
@@ -35,8 +35,8 @@ impl Backoff {
 }
 
 impl Client {
-    /// Calls until it succeeds, fails for good, has been tried often enough, or the deadline leaves no time for another try.
-    /// `attempt` gets the time that is left.
+    /// Calls until it succeeds, fails for good, has been tried often enough, or the deadline leaves no time for another
+    /// try. `attempt` gets the time that is left.
     ///
     /// Cancel safe: dropping the future drops the call; the exchange may have recorded it.
     pub(crate) async fn call<T, F>(

@@ -1,8 +1,8 @@
 //! Answering questions: a responder's stream, kept open.
 //!
-//! One stream at a time is open. Each question is handled in a task of its own, at most as many at once as the exchange was
-//! told, and answers leave in the order in which they are ready. When the stream is lost its questions are dropped with it:
-//! the exchange puts them to another stream, or tells the asker.
+//! One stream at a time is open. Each question is handled in a task of its own, at most as many at once as the exchange
+//! was told, and answers leave in the order in which they are ready. When the stream is lost its questions are dropped
+//! with it: the exchange puts them to another stream, or tells the asker.
 
 use std::{num::NonZeroU16, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -51,9 +51,9 @@ enum Ended {
 }
 
 impl Client {
-    /// Answers questions until `stop` is cancelled, and opens its stream again whenever it is lost, for ever. Questions are
-    /// handled concurrently, at most `max_in_flight` at once (more than 4096 means 4096). A handler that panics or takes more
-    /// than a minute counts as [`Unable`]; one whose stream is lost is dropped at its next await.
+    /// Answers questions until `stop` is cancelled, and opens its stream again whenever it is lost, for ever. Questions
+    /// are handled concurrently, at most `max_in_flight` at once (more than 4096 means 4096). A handler that panics or
+    /// takes more than a minute counts as [`Unable`]; one whose stream is lost is dropped at its next await.
     ///
     /// Once stopped, no further question is taken; answers under way get 5 s.
     ///
@@ -110,7 +110,8 @@ where
         let mut tasks = JoinSet::new();
         let outcome = self.answer(&mut inbound, &answers, &mut tasks, stop).await;
         if matches!(outcome, Ended::Stopped) {
-            // Dropped unsent would be an answer that the exchange waits for: answer, then end our side, then wait for theirs.
+            // Dropped unsent would be an answer that the exchange waits for: answer, then end our side, then wait for
+            // theirs.
             let answered = timeout(STOP_WITHIN, async { while tasks.join_next().await.is_some() {} }).await;
             tasks.abort_all();
             drop(answers);

@@ -20,7 +20,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The exchange at `server`, whose authority is `ca`, called with this certificate and key, with the usual timeouts.
+    /// The exchange at `server`, whose authority is `ca`, called with this certificate and key, with the usual
+    /// timeouts.
     pub fn new(
         server: impl Into<String>,
         ca: impl Into<PathBuf>,

@@ -70,8 +70,15 @@ impl QueryService for Edge {
         let (to, told) = mpsc::channel(STREAM_QUEUE);
         let mut messages = request.into_inner();
         self.gateway.spawn(async move {
-            // A broken message ends the stream as leaving does.
-            while let Some(Ok(message)) = messages.next().await {
+            loop {
+                let message = tokio::select! {
+                    biased;
+                    // The gateway has ended the stream: what else the responder says is for nobody.
+                    () = said.closed() => return,
+                    message = messages.next() => message,
+                };
+                // A broken message ends the stream as leaving does.
+                let Some(Ok(message)) = message else { return };
                 if said.send(message).await.is_err() {
                     return;
                 }
@@ -115,7 +122,7 @@ impl Edge {
             gateway.query_benefits(Asking { caller, request, deadline, traceparent }, reply).await;
             drop(permit);
         };
-        self.gateway.spawn(tracing::Instrument::instrument(verb, span));
+        self.gateway.spawn(self.gateway.calls.track_future(tracing::Instrument::instrument(verb, span)));
         answer.await.unwrap_or_else(|_| Err(Refusal::new(Reason::NotServing)))
     }
 

@@ -75,6 +75,9 @@ pub enum GatewayError {
     /// A record that can not be taken in.
     #[error(transparent)]
     Fold(#[from] FoldError),
+    /// It failed before it had read the log.
+    #[error("while the log was read: {0}")]
+    Starting(Arc<GatewayError>),
     /// The log can not be read.
     #[error("the log can not be read: {0}")]
     Log(#[from] ReadError),
@@ -109,7 +112,9 @@ pub struct Parts {
     pub(crate) signer: Signer,
     pub(crate) refusals: Refusals,
     pub(crate) incarnation: Incarnation,
+    /// Bounds the calls under way; closed when the gateway stops.
     pub(crate) in_flight: Arc<Semaphore>,
+    pub(crate) calls: TaskTracker,
     /// Ends the streams and whatever runs on its own.
     pub(crate) stop: CancellationToken,
     pub(crate) streams: TaskTracker,
@@ -161,6 +166,7 @@ impl Gateway {
             signer: Signer::start(receipt_key, Arc::clone(&folds), &world),
             refusals: Refusals::new(writer.clone(), Arc::clone(&ring), world.clone()),
             in_flight: Arc::new(Semaphore::new(MOST_IN_FLIGHT)),
+            calls: TaskTracker::new(),
             stop: CancellationToken::new(),
             streams: TaskTracker::new(),
             stop_folds: CancellationToken::new(),
@@ -174,13 +180,10 @@ impl Gateway {
             incarnation,
         }));
         gateway.spawn(gateway.folding.track_future(gateway.clone().fold()));
-        let mut failure = gateway.failure.subscribe();
         tokio::select! {
             biased;
             () = gateway.folds.reached(&ends) => {}
-            _ = failure.wait_for(Option::is_some) => {
-                return Err(GatewayError::Fold(FoldError::Stopped));
-            }
+            cause = gateway.failed() => return Err(GatewayError::Starting(cause)),
         }
         gateway.bury_the_dead().await;
         gateway.spawn(gateway.clone().keep_current());
@@ -209,12 +212,11 @@ impl Gateway {
 
     /// Takes no new calls, finishes those under way within `patience`, says goodbye and writes the folds.
     pub async fn stop(&self, patience: Duration) {
-        let all = u32::try_from(MOST_IN_FLIGHT).expect("a few thousand");
-        let drained = tokio::time::timeout(patience, self.in_flight.acquire_many(all)).await;
-        if drained.is_err() {
+        self.in_flight.close();
+        self.calls.close();
+        if tokio::time::timeout(patience, self.calls.wait()).await.is_err() {
             tracing::warn!("calls still under way are left to another gateway");
         }
-        self.in_flight.close();
         self.stop.cancel();
         self.streams.close();
         if tokio::time::timeout(GOODBYE, self.streams.wait()).await.is_err() {

@@ -1,8 +1,9 @@
 //! The key ring: one TOML file with every secret that the log's content depends on.
 //!
-//! Some keys must stay for as long as anything made with them matters. The partition key never changes, or a thing would be
-//! looked for where it is not. Body and commitment keys rotate: one of each is active, the others still open and recognise what
-//! was made with them. Subjects have a key per calendar year, so that their pseudonyms fall apart when a year's key is destroyed.
+//! Some keys must stay for as long as anything made with them matters. The partition key never changes, or a thing
+//! would be looked for where it is not. Body and commitment keys rotate: one of each is active, the others still open
+//! and recognise what was made with them. Subjects have a key per calendar year, so that their pseudonyms fall apart
+//! when a year's key is destroyed.
 //!
 //! Nothing secret may leave through `Debug`, an error or a log line; a file that others may read is refused.
 
@@ -79,12 +80,12 @@ pub enum KeyRingError {
         mode: u32,
     },
     /// The file is not a key ring. The fault is not quoted, because it may be a secret.
-    #[error("{} is not a key ring{}", path.display(), line.map(|line| format!(": see line {line}")).unwrap_or_default())]
+    #[error("{} is not a key ring: see line {line}", path.display())]
     Syntax {
         /// The file.
         path: PathBuf,
         /// Where the fault is, counted from 1.
-        line: Option<usize>,
+        line: usize,
     },
     /// A key that is named active is not there.
     #[error("{} names {key} as active and does not have it", path.display())]
@@ -134,7 +135,7 @@ impl KeyRing {
         let text = read_private(path)?;
         let keys: Keys<Secret> = toml::from_str(&text).map_err(|error| KeyRingError::Syntax {
             path: path.to_owned(),
-            line: error.span().map(|span| line_of(&text, span.start)),
+            line: line_of(&text, error.span().map_or(0, |span| span.start)),
         })?;
         for rotating in [&keys.commitment, &keys.body] {
             if !rotating.keys.contains_key(&rotating.active) {
@@ -144,8 +145,8 @@ impl KeyRing {
         Ok(Self::new(keys))
     }
 
-    /// Writes the ring to a file that only its owner may read, in place of one that may be there. After a crash the file is
-    /// the old one or the new one; when this returns, the new one, durably.
+    /// Writes the ring to a file that only its owner may read, in place of one that may be there. After a crash the
+    /// file is the old one or the new one; when this returns, the new one, durably.
     ///
     /// # Errors
     /// [`KeyRingError::File`], and then the old file is still there.
@@ -190,14 +191,14 @@ impl KeyRing {
         self.macs.stranger.mac("stranger", parts)
     }
 
-    /// The salt of a new commitment. The parts must be the caller's secret or random in part (a fingerprint is enough), and
-    /// the same again when the same receipt is given again.
+    /// The salt of a new commitment. The parts must be the caller's secret or random in part (a fingerprint is enough),
+    /// and the same again when the same receipt is given again.
     pub fn commitment_salt(&self, parts: &[&[u8]]) -> [u8; 16] {
         salt(self.macs.commitment.active().0, parts)
     }
 
-    /// The salt that a recorded commitment to this payload was made with, whichever of the ring's keys was active then. `None`
-    /// when it is no commitment to this payload with these parts.
+    /// The salt that a recorded commitment to this payload was made with, whichever of the ring's keys was active then.
+    /// `None` when it is no commitment to this payload with these parts.
     pub fn salt_of(&self, recorded: Digest, payload: Digest, parts: &[&[u8]]) -> Option<[u8; 16]> {
         let salts = self.macs.commitment.keys.values().map(|key| salt(key, parts));
         salts.into_iter().find(|salt| commitment(salt, payload) == recorded)
@@ -351,7 +352,7 @@ mod tests {
         let secret = good.lines().nth(1).unwrap().split('"').nth(1).unwrap();
         fs::write(&path, good.replacen(secret, &format!("{secret}x"), 1)).unwrap();
         let refused = KeyRing::load(&path).unwrap_err();
-        assert_eq!(refused, KeyRingError::Syntax { path: path.clone(), line: Some(2) });
+        assert_eq!(refused, KeyRingError::Syntax { path: path.clone(), line: 2 });
         assert!(!format!("{refused} {refused:?}").contains(&secret[..8]));
         fs::write(&path, good.replacen("active = \"body-1\"", "active = \"body-2\"", 1)).unwrap();
         let refused = KeyRing::load(&path).unwrap_err();

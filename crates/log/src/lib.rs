@@ -6,17 +6,19 @@
 //! 2. The records of a partition keep their order, and their offsets have no gap. Their stamps never decrease.
 //! 3. Every tail sees every record of every partition, in partition order, exactly once, from where it began.
 //! 4. What was acknowledged every later opening finds again, at the same position, until it is trimmed away.
-//! 5. What was not acknowledged is told as either *not written* (it is not there and never will be) or *outcome unknown* (it
-//!    may be there, now or later). A record whose outcome is unknown reaches the tails like any other if it is there.
+//! 5. What was not acknowledged is told as either *not written* (it is not there and never will be) or *outcome
+//!    unknown* (it may be there, now or later). A record whose outcome is unknown reaches the tails like any other if
+//!    it is there.
 //!
-//! A record is opaque here, a header and a body; [`Writer`] is the typed layer above, which builds headers and seals bodies.
+//! A record is opaque here, a header and a body; [`Writer`] is the typed layer above, which builds headers and seals
+//! bodies.
 //!
-//! What this crate must never do: acknowledge before the record is durable, show a tail what a crash could take back, grow
-//! without bound while the disk is slow or full, or put a record's content into an error or a log line.
+//! What this crate must never do: acknowledge before the record is durable, show a tail what a crash could take back,
+//! grow without bound while the disk is slow or full, or put a record's content into an error or a log line.
 //!
-//! There are two engines: *embedded*, one SQLite file on one machine ([`Log::embedded`]), and *simulated*, in memory and
-//! deterministic, with faults on demand ([`Log::simulated`]). One conformance suite, `tests/it/conformance.rs`, holds both to
-//! the list above.
+//! There are two engines: *embedded*, one SQLite file on one machine ([`Log::embedded`]), and *simulated*, in memory
+//! and deterministic, with faults on demand ([`Log::simulated`]). One conformance suite, `tests/it/conformance.rs`,
+//! holds both to the list above.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -63,8 +65,8 @@ const READ_RECORDS: usize = 4096;
 /// Where to begin in each partition: the offset of the first record wanted.
 pub type Positions = BTreeMap<Partition, u64>;
 
-/// The log. Cheap to clone; it is closed when the last clone and the last tail of it are gone, which waits until what is
-/// queued has been written.
+/// The log. Cheap to clone; it is closed when the last clone and the last tail of it are gone, which waits until what
+/// is queued has been written.
 #[derive(Clone)]
 pub struct Log(Engine);
 
@@ -75,18 +77,19 @@ enum Engine {
 }
 
 impl Log {
-    /// Opens the embedded log, or creates it with a random identity. Blocks while it reads and syncs what an earlier process
-    /// left unfinished, which is bounded by the WAL.
+    /// Opens the embedded log, or creates it with a random identity. Blocks while it reads and syncs what an earlier
+    /// process left unfinished, which is bounded by the WAL.
     ///
     /// # Errors
-    /// [`OpenError::InUse`] when a process has it open; the others when the file is not a log, or not one of this build.
+    /// [`OpenError::InUse`] when a process has it open; the others when the file is not a log, or not one of this
+    /// build.
     pub fn embedded(settings: Embedded) -> Result<Self, OpenError> {
         embedded::Engine::open(settings).map(|engine| Self(Engine::Embedded(Arc::new(engine))))
     }
 
-    /// Opens the embedded log at this path for reading, without changing a byte of it. Several processes may at once, and no
-    /// process can open it for writing meanwhile. Appends and trims fail; a tail that has seen every record is told that the
-    /// log is closed.
+    /// Opens the embedded log at this path for reading, without changing a byte of it. Several processes may at once,
+    /// and no process can open it for writing meanwhile. Appends and trims fail; a tail that has seen every record is
+    /// told that the log is closed.
     ///
     /// # Errors
     /// As [`embedded`](Self::embedded), and when there is no such file.
@@ -104,6 +107,14 @@ impl Log {
         match &self.0 {
             Engine::Embedded(engine) => engine.identity(),
             Engine::Simulated(simulation) => simulation.identity(),
+        }
+    }
+
+    /// Whether there are other handles on the log in this process, tails among them: it is closed with the last.
+    pub fn is_shared(&self) -> bool {
+        match &self.0 {
+            Engine::Embedded(engine) => Arc::strong_count(engine) > 1,
+            Engine::Simulated(_) => false,
         }
     }
 
@@ -139,13 +150,13 @@ impl Log {
         })
     }
 
-    /// Reads records of a partition, in order from the first offset asked for. May give fewer than asked for: no more bytes
-    /// than `max_bytes` (but at least one record), no more records than a bound of its own, and none beyond the end. Empty
-    /// only when none of the offsets is there yet. Cancel safe.
+    /// Reads records of a partition, in order from the first offset asked for. May give fewer than asked for: no more
+    /// bytes than `max_bytes` (but at least one record), no more records than a bound of its own, and none beyond the
+    /// end. Empty only when none of the offsets is there yet. Cancel safe.
     ///
     /// # Errors
-    /// [`ReadError::Trimmed`] when the first offset is trimmed away. A damaged record is an error only when it comes first;
-    /// otherwise the batch ends before it.
+    /// [`ReadError::Trimmed`] when the first offset is trimmed away. A damaged record is an error only when it comes
+    /// first; otherwise the batch ends before it.
     pub async fn read(
         &self,
         partition: Partition,
@@ -168,7 +179,8 @@ impl Log {
         self.span(partition).map(|span| span.start)
     }
 
-    /// One past the last offset of the partition. Every record acknowledged before the call lies before it. Cancel safe.
+    /// One past the last offset of the partition. Every record acknowledged before the call lies before it. Cancel
+    /// safe.
     ///
     /// # Errors
     /// When there is no such partition, or the log can't be asked.
@@ -176,8 +188,8 @@ impl Log {
         self.span(partition).map(|span| span.end)
     }
 
-    /// Drops the records of the partition before this offset, for good. Offsets go on as if they were there. Trimming what is
-    /// trimmed already does nothing. Cancelling it may leave it done, undone or done in part.
+    /// Drops the records of the partition before this offset, for good. Offsets go on as if they were there. Trimming
+    /// what is trimmed already does nothing. Cancelling it may leave it done, undone or done in part.
     ///
     /// # Errors
     /// [`TrimError::BeyondEnd`] when the partition does not reach so far.
@@ -223,9 +235,9 @@ enum TailEngine {
 }
 
 impl Tail {
-    /// The next records, as soon as there are any: each record once, those of a partition in order; between partitions the
-    /// order says nothing. Bounded to 1024 records and 4 MiB, but at least one record. Never holds up the writer. Cancel
-    /// safe: what a cancelled call would have given the next one gives.
+    /// The next records, as soon as there are any: each record once, those of a partition in order; between partitions
+    /// the order says nothing. Bounded to 1024 records and 4 MiB, but at least one record. Never holds up the writer.
+    /// Cancel safe: what a cancelled call would have given the next one gives.
     ///
     /// # Errors
     /// After [`TailError::Unavailable`] the next call goes on where it was; after the others none can.

@@ -1,10 +1,10 @@
-//! Sealing of bodies: AES-256-GCM, so that who reads the log without its key ring reads headers only, and nobody can change
-//! a body, or move it under another header, unnoticed.
+//! Sealing of bodies: AES-256-GCM, so that who reads the log without its key ring reads headers only, and nobody can
+//! change a body, or move it under another header, unnoticed.
 //!
-//! A sealed body is a random 96-bit nonce, the ciphertext and the tag. It is sealed under a key of its own, derived from the
-//! body key and the record's random 128-bit nonce: under one key for all, random 96-bit nonces would be safe for four
-//! billion bodies only, which a busy exchange writes within days. The record's nonce and the key's id are authenticated as
-//! well.
+//! A sealed body is a random 96-bit nonce, the ciphertext and the tag. It is sealed under a key of its own, derived
+//! from the body key and the record's random 128-bit nonce: under one key for all, random 96-bit nonces would be safe
+//! for four billion bodies only, which a busy exchange writes within days. The record's nonce and the key's id are
+//! authenticated as well.
 
 use airut_domain::{
     id::KeyId,
@@ -114,7 +114,8 @@ mod tests {
         }
 
         #[test]
-        fn what_was_sealed_opens(body in prop::collection::vec(any::<u8>(), 0..200), record: [u8; 16], nonce: [u8; 12]) {
+        fn what_was_sealed_opens(body in prop::collection::vec(any::<u8>(), 0..200), record: [u8; 16], nonce: [u8; 12])
+        {
             let (key, id) = key();
             prop_assert_eq!(unseal(&key, &id, &record, &seal(&key, &id, &record, nonce, &body)), Some(body));
         }

@@ -1,14 +1,14 @@
 //! The simulated log: in memory, deterministic, and as unkind as a real one may be.
 //!
-//! For a tokio `current_thread` runtime with paused time. It draws every delay and fault from the generator it was given, so
-//! the same seed and the same calls give the same log, byte for byte; for that it keeps no unordered map, and no two tasks
-//! race for a random number outside the runtime's own order. It delays appends, their acknowledgements and what each tail sees
-//! of each partition (so the order between partitions differs from tail to tail, never that within one), refuses appends
-//! and reads, and leaves outcomes unknown: of records that are in, that come in only after the caller was told, and that
-//! never do.
+//! For a tokio `current_thread` runtime with paused time. It draws every delay and fault from the generator it was
+//! given, so the same seed and the same calls give the same log, byte for byte; for that it keeps no unordered map, and
+//! no two tasks race for a random number outside the runtime's own order. It delays appends, their acknowledgements and
+//! what each tail sees of each partition (so the order between partitions differs from tail to tail, never that within
+//! one), refuses appends and reads, and leaves outcomes unknown: of records that are in, that come in only after the
+//! caller was told, and that never do.
 //!
-//! Like a real engine it goes its own way with what it was handed: a caller that leaves, or is crashed by the simulation, can
-//! still find its record in the log.
+//! Like a real engine it goes its own way with what it was handed: a caller that leaves, or is crashed by the
+//! simulation, can still find its record in the log.
 
 use std::{
     collections::BTreeMap,
@@ -38,8 +38,8 @@ use crate::{
     TrimError, Unstamped,
 };
 
-/// How unkind a simulated log is. Probabilities lie between 0 and 1; delays are drawn evenly between none and the longest.
-/// The default is none of it.
+/// How unkind a simulated log is. Probabilities lie between 0 and 1; delays are drawn evenly between none and the
+/// longest. The default is none of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Faults {
     /// An append is told that it is not written, and is not.

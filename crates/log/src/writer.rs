@@ -38,8 +38,8 @@ impl Writer {
         &self.ring
     }
 
-    /// Appends a command with its body, if it has one. Durable when it returns; see [`Log::append`] on cancelling it. That it
-    /// is recorded does not mean that it is accepted: that the fold says.
+    /// Appends a command with its body, if it has one. Durable when it returns; see [`Log::append`] on cancelling it.
+    /// That it is recorded does not mean that it is accepted: that the fold says.
     ///
     /// # Errors
     /// [`AppendError`] says whether the record may be there.

@@ -1,11 +1,12 @@
 //! Every benefit that the register knows, in one list: the ids that contracts name.
 //!
-//! Ids are Kela's English names in kebab case. Amounts are of 2026, in cents: a month's, or for a reimbursement one payment's.
-//! Where a source is named, the bound is the law's or Kela's own figure; the other bounds are approximations that only have to
-//! look right, and earlier years are derived from them. None of it may be used to decide anything about anybody.
+//! Ids are Kela's English names in kebab case. Amounts are of 2026, in cents: a month's, or for a reimbursement one
+//! payment's. Where a source is named, the bound is the law's or Kela's own figure; the other bounds are approximations
+//! that only have to look right, and earlier years are derived from them. None of it may be used to decide anything
+//! about anybody.
 //!
-//! Sources, read in November 2026: [Index] Kela, press release of 14 October 2025 on the National Pensions Index for 2026;
-//! [2026] Kela, "Changes to Kela benefits in 2026"; [Days] kela.fi/payment-dates.
+//! Sources, read in November 2026: [Index] Kela, press release of 14 October 2025 on the National Pensions Index for
+//! 2026; [2026] Kela, "Changes to Kela benefits in 2026"; [Days] kela.fi/payment-dates.
 
 use std::ops::RangeInclusive;
 
@@ -87,8 +88,8 @@ const fn national_pensions_index(year: i32) -> i64 {
     }
 }
 
-/// The annual maximum limit on out-of-pocket medicine costs, in cents: the law's for 2023 to 2026; for other years the nearest
-/// of those.
+/// The annual maximum limit on out-of-pocket medicine costs, in cents: the law's for 2023 to 2026; for other years the
+/// nearest of those.
 pub const fn medicine_cost_limit(year: i32) -> i64 {
     match year {
         ..=2023 => 59_216,
@@ -139,8 +140,8 @@ const INSURED: &[Category] = &[Insurance];
 benefits! {
     // Social assistance and housing.
 
-    /// The basic amount of a person living alone is 578.43 € since March 2026 [2026]; housing costs are added and income is
-    /// taken off. Paid on the first banking day [Days].
+    /// The basic amount of a person living alone is 578.43 € since March 2026 [2026]; housing costs are added and
+    /// income is taken off. Paid on the first banking day [Days].
     BASIC_SOCIAL_ASSISTANCE = "basic-social-assistance":
         "Basic social assistance", "Perustoimeentulotuki", "Grundläggande utkomststöd";
         PAID, 12_000..=115_000, Monthly(FirstBankingDay, Every(2)), Index, tax 0..=0;
@@ -168,10 +169,12 @@ benefits! {
         "General social security benefit", "Yleistuki", "Allmänt stöd";
         PAID, 35_000..=80_000, Monthly(Arrears, Decided::Once), None, tax 15..=25;
 
-    // Pensions. Kela's national pension is small or nothing beside an earnings-related one. The register keeps a full national
-    // pension under its own name, and what is paid beside an earnings-related pension under the kind of pension.
+    // Pensions. Kela's national pension is small or nothing beside an earnings-related one. The register keeps a full
+    // national pension under its own name, and what is paid beside an earnings-related pension under the kind of
+    // pension.
 
-    /// The full amount of a person living alone is about 787 €: 2025's with the rise of 0.5 % [Index]. Paid on the 7th [Days].
+    /// The full amount of a person living alone is about 787 €: 2025's with the rise of 0.5 % [Index]. Paid on the 7th
+    /// [Days].
     NATIONAL_PENSION = "national-pension":
         "National pension", "Kansaneläke", "Folkpension";
         PAID, 65_000..=78_706, Monthly(Day(7), Yearly), Index, tax 0..=0;
@@ -231,7 +234,8 @@ benefits! {
     PARENTAL_ALLOWANCE = "parental-allowance":
         "Parental allowance", "Vanhempainraha", "Föräldrapenning";
         PAID, 79_975..=300_000, Monthly(Arrears, Decided::Once), None, tax 15..=35;
-    /// From one child's 94.88 € to that of several children with a single caretaker's supplement. Paid on the 26th [Days].
+    /// From one child's 94.88 € to that of several children with a single caretaker's supplement. Paid on the 26th
+    /// [Days].
     CHILD_BENEFIT = "child-benefit":
         "Child benefit", "Lapsilisä", "Barnbidrag";
         PAID, 9_488..=60_000, Monthly(PayDay::ChildBenefit, Decided::Once), None, tax 0..=0;

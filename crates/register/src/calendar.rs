@@ -70,8 +70,8 @@ impl From<i32> for Month {
     }
 }
 
-/// When a monthly benefit is on the account. Kela's own days, from kela.fi/payment-dates (read in November 2026), except where
-/// it pays by periods of weeks.
+/// When a monthly benefit is on the account. Kela's own days, from kela.fi/payment-dates (read in November 2026),
+/// except where it pays by periods of weeks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PayDay {
     /// The month's first banking day.

@@ -1,7 +1,8 @@
 //! A life told as the matters of the protocol: decisions, payments, applications.
 //!
-//! What is told is always the same for the same person and day; what is wanted only decides which of it is written down. So
-//! nothing here draws from the dice: what differs between matters is derived from the habit of what they belong to.
+//! What is told is always the same for the same person and day; what is wanted only decides which of it is written
+//! down. So nothing here draws from the dice: what differs between matters is derived from the habit of what they
+//! belong to.
 
 use airut_domain::{
     id,

@@ -119,8 +119,8 @@ impl Story {
         self.person.age(self.today)
     }
 
-    /// A time on a benefit, from `from` to `to` months after this one, with an amount drawn from the benefit's range. Months
-    /// that the register no longer remembers are left out.
+    /// A time on a benefit, from `from` to `to` months after this one, with an amount drawn from the benefit's range.
+    /// Months that the register no longer remembers are left out.
     pub(crate) fn spell(&mut self, benefit: &'static Benefit, from: i32, to: i32) {
         let month = self.this_month();
         self.spell_of(benefit, month.plus(from), month.plus(to));
@@ -141,7 +141,8 @@ impl Story {
         self.life.spells.push(Spell { benefit, from, to, cents, beginning, ending, withheld, recovery, habit });
     }
 
-    /// A time of unemployment. From May 2026 on, whichever benefit it began with, it is the general social security benefit.
+    /// A time of unemployment. From May 2026 on, whichever benefit it began with, it is the general social security
+    /// benefit.
     pub(crate) fn unemployment(&mut self, began_with: &'static Benefit, from: i32, to: i32) {
         let month = self.this_month();
         let (from, to) = (month.plus(from), month.plus(to));
@@ -158,8 +159,8 @@ impl Story {
         }
     }
 
-    /// Recovers what was overpaid in the last spell, from its payments for the months since `months_ago`, if it was and is
-    /// being paid then.
+    /// Recovers what was overpaid in the last spell, from its payments for the months since `months_ago`, if it was and
+    /// is being paid then.
     pub(crate) fn overpaid(&mut self, months_ago: i32) {
         let decided = self.this_month().plus(-months_ago);
         let share = i64::from(self.dice.between(8..=20));

@@ -1,7 +1,7 @@
 //! Who the synthetic persons are: their identity codes.
 //!
-//! A code depends on the seed and the person's number alone, never on the day, so that a list of codes stays good. The first
-//! few persons are for demonstrations and are the same under every seed.
+//! A code depends on the seed and the person's number alone, never on the day, so that a list of codes stays good. The
+//! first few persons are for demonstrations and are the same under every seed.
 
 use airut_domain::{identity_code::IdentityCode, time::Date};
 use time::{Duration, macros::date};
@@ -18,8 +18,9 @@ const NUMBERS_A_DAY: u32 = 90;
 /// How many codes can be drawn.
 pub(crate) const CODES: u32 = (LAST_BIRTH.to_julian_day() - FIRST_BIRTH.to_julian_day() + 1) as u32 * NUMBERS_A_DAY;
 
-/// The step from one person's code to the next's. It has no divisor in common with `CODES`, so the steps meet every code once
-/// before they meet one again; it is near the golden section of `CODES`, so few persons already spread evenly over all ages.
+/// The step from one person's code to the next's. It has no divisor in common with `CODES`, so the steps meet every
+/// code once before they meet one again; it is near the golden section of `CODES`, so few persons already spread evenly
+/// over all ages.
 const STEP: u64 = 1_442_473;
 
 /// A person for demonstrations: day of birth, individual number (odd for men), situation.

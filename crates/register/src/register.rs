@@ -43,15 +43,16 @@ impl Register {
     }
 
     /// The persons' identity codes, in a fixed order of which the first ten suit demonstrations: (0) social assistance,
-    /// unemployment, and housing allowance being paid back; (1) a single parent; (2) a pensioner without an earnings-related
-    /// pension; (3) a student; (4) somebody ill for long; (5) a new parent; (6) a conscript; (7) nothing but insurance;
-    /// (8) somebody young and unemployed whose social assistance was rejected, or is paid; (9) a survivor.
+    /// unemployment, and housing allowance being paid back; (1) a single parent; (2) a pensioner without an
+    /// earnings-related pension; (3) a student; (4) somebody ill for long; (5) a new parent; (6) a conscript; (7)
+    /// nothing but insurance; (8) somebody young and unemployed whose social assistance was rejected, or is paid; (9) a
+    /// survivor.
     pub fn identity_codes(&self) -> &[IdentityCode] {
         &self.codes
     }
 
-    /// What the register knows of the question's subject in the categories and, to the month, the days of its scopes; nothing
-    /// of a subject that it does not know. Benefits are left to the exchange to choose from.
+    /// What the register knows of the question's subject in the categories and, to the month, the days of its scopes;
+    /// nothing of a subject that it does not know. Benefits are left to the exchange to choose from.
     pub fn answer(&self, question: &Question) -> Vec<v1::Matter> {
         let Some(number) = self.numbers.get(&question.subject) else { return Vec::new() };
         let mut wanted = Wanted::default();

@@ -61,9 +61,6 @@ pub enum FoldError {
     /// The log can not be read.
     #[error("the log can not be read: {0}")]
     Tail(TailError),
-    /// The fold stopped before it had read the log.
-    #[error("the fold stopped before it had read the log")]
-    Stopped,
 }
 
 /// The state of every partition that a gateway folds.

@@ -10,7 +10,6 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 use airut_domain::{
     partition::{Partition, Topic},
     query::{Phase, Query, QueryKey},
-    time::Timestamp,
 };
 use airut_log::LogId;
 use rusqlite::{Connection, OptionalExtension, params};

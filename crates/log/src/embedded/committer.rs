@@ -1,11 +1,11 @@
 //! The one thread that writes.
 //!
-//! It takes all that is queued, up to a bound, writes it in one transaction, and only after the commit has synced makes it
-//! known to the tails and then to the callers: the slower the disk, the more records share one sync.
+//! It takes all that is queued, up to a bound, writes it in one transaction, and only after the commit has synced makes
+//! it known to the tails and then to the callers: the slower the disk, the more records share one sync.
 //!
-//! A commit that failed where it may have come through makes the file suspect: it is opened anew, what is found beyond the
-//! known end is made known like any other record, and the callers are told which it was. Only while the file can't be opened
-//! is the outcome called unknown. Until it can, nothing is written, and whoever appends is told so at once.
+//! A commit that failed where it may have come through makes the file suspect: it is opened anew, what is found beyond
+//! the known end is made known like any other record, and the callers are told which it was. Only while the file can't
+//! be opened is the outcome called unknown. Until it can, nothing is written, and whoever appends is told so at once.
 
 use std::{
     collections::VecDeque,
@@ -33,8 +33,8 @@ use crate::{AppendError, Bounds, Cause, Clock, LogId, TrimError, Unstamped, size
 
 /// The most that one transaction takes.
 const BATCH: Bounds = Bounds { records: 4096, bytes: 8 * 1024 * 1024 };
-/// How much is written before the WAL is moved into the file, by estimate. More would make the pauses longer (2 ms each on an
-/// idle disk), less would make them meet one append in a hundred even when they come one at a time.
+/// How much is written before the WAL is moved into the file, by estimate. More would make the pauses longer (2 ms each
+/// on an idle disk), less would make them meet one append in a hundred even when they come one at a time.
 const CHECKPOINT_BYTES: usize = 4 * 1024 * 1024;
 /// What a commit writes per partition besides the records: parts of pages that were full of others.
 const PARTITION_BYTES: usize = 6 * 1024;
@@ -325,8 +325,8 @@ impl Committer {
         self.published.trimmed(partition, start);
     }
 
-    /// Nobody waits for it: what it does was answered long before. Failing, it leaves the WAL as it was, to be tried again
-    /// after as much more.
+    /// Nobody waits for it: what it does was answered long before. Failing, it leaves the WAL as it was, to be tried
+    /// again after as much more.
     fn checkpoint(&mut self) {
         self.written_since_checkpoint = 0;
         let Storage::Open(file) = &self.storage else { return };

@@ -1,12 +1,13 @@
 //! The SQLite file of the embedded log: its schema, and the only SQL there is.
 //!
-//! One table per partition, the offset its integer primary key. Every row carries a digest over all of it and its place, so
-//! that a record is never handed out other than it was written: SQLite by itself does not notice a flipped bit.
+//! One table per partition, the offset its integer primary key. Every row carries a digest over all of it and its
+//! place, so that a record is never handed out other than it was written: SQLite by itself does not notice a flipped
+//! bit.
 //!
-//! Durability rests on these: `synchronous=FULL` in WAL mode syncs the WAL before a commit returns; the frame that makes a
-//! transaction count is the last one written; and a file is opened only through [`open`], which first makes durable whatever
-//! it finds ([`settle`]). What a process before us wrote and never synced may be read back from the page cache; told to a
-//! fold as a fact, it must not vanish with the power.
+//! Durability rests on these: `synchronous=FULL` in WAL mode syncs the WAL before a commit returns; the frame that
+//! makes a transaction count is the last one written; and a file is opened only through [`open`], which first makes
+//! durable whatever it finds ([`settle`]). What a process before us wrote and never synced may be read back from the
+//! page cache; told to a fold as a fact, it must not vanish with the power.
 
 use std::{
     collections::BTreeMap,
@@ -75,8 +76,8 @@ pub(super) enum Failure {
     Unknown(Cause),
 }
 
-/// Opens the log, or creates it with this identity, and makes durable what is there. `max_bytes` bounds the file without its
-/// WAL.
+/// Opens the log, or creates it with this identity, and makes durable what is there. `max_bytes` bounds the file
+/// without its WAL.
 pub(super) fn open(path: &Path, max_bytes: Option<u64>, identity: LogId) -> Result<Opened, OpenError> {
     let fault = |cause| OpenError::Storage { path: path.to_owned(), cause };
     create(path).and_then(|()| settle(&wal(path))).map_err(|error| fault(error.into()))?;
@@ -164,8 +165,8 @@ impl File {
         // Where the roll-back failed as well, the connection is of no more use.
         let usable = self.connection.is_autocommit();
         Err(match step {
-            // Also at the commit, no room means that the frame which makes it count, being the last, was not written. An
-            // fsync that finds no room comes as an I/O error instead.
+            // Also at the commit, no room means that the frame which makes it count, being the last, was not written.
+            // An fsync that finds no room comes as an I/O error instead.
             Step::Statement | Step::Commit if full && usable => Failure::Full(error.into()),
             Step::Statement => Failure::RolledBack(error.into()),
             Step::Commit => Failure::Unknown(error.into()),
@@ -178,9 +179,9 @@ enum Step {
     Commit,
 }
 
-/// Reads records of a partition, which must be one of the log's, in order and without a gap. At least one, and no more than
-/// the bounds allow; a damaged one ends the batch before it, and is the error once it comes first. What is not there because it
-/// was trimmed meanwhile is no damage: rows and start change in one transaction.
+/// Reads records of a partition, which must be one of the log's, in order and without a gap. At least one, and no more
+/// than the bounds allow; a damaged one ends the batch before it, and is the error once it comes first. What is not
+/// there because it was trimmed meanwhile is no damage: rows and start change in one transaction.
 pub(super) fn read(
     connection: &Connection,
     partition: Partition,
@@ -271,8 +272,9 @@ fn digest(record: &Stored) -> i64 {
     i64::from_be_bytes(*Digest::of_parts(&parts).0.first_chunk().expect("32 bytes"))
 }
 
-/// Creates an empty file that nobody else may read, and makes its name durable. One that is there is not even opened: closing
-/// it again would drop the locks that SQLite has on it (POSIX locks belong to the process, not to the descriptor).
+/// Creates an empty file that nobody else may read, and makes its name durable. One that is there is not even opened:
+/// closing it again would drop the locks that SQLite has on it (POSIX locks belong to the process, not to the
+/// descriptor).
 fn create(path: &Path) -> io::Result<()> {
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(_) => fs::File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all(),
@@ -283,9 +285,9 @@ fn create(path: &Path) -> io::Result<()> {
 
 /// Makes durable what the WAL holds, by writing every byte of it once more and syncing.
 ///
-/// A sync alone would not do: after one that failed, the kernel takes the pages it could not write for clean, still shows
-/// them to readers, and lets the next sync succeed. Writing in place is safe at every byte: what the disk has already stays
-/// the same, and what it has not is covered by the checksums of SQLite's frames.
+/// A sync alone would not do: after one that failed, the kernel takes the pages it could not write for clean, still
+/// shows them to readers, and lets the next sync succeed. Writing in place is safe at every byte: what the disk has
+/// already stays the same, and what it has not is covered by the checksums of SQLite's frames.
 fn settle(wal: &Path) -> io::Result<()> {
     let file = match OpenOptions::new().read(true).write(true).open(wal) {
         Ok(file) => file,
@@ -333,9 +335,9 @@ fn configure(connection: &Connection, max_bytes: Option<u64>) -> rusqlite::Resul
     Ok(())
 }
 
-/// Brings the schema up in one transaction: a new file's all of it, and in an older one the topics that are new since. It
-/// always writes, and so settles what came before: frames that a failed commit left behind are by now either part of the
-/// file or overwritten, and can't come to light later.
+/// Brings the schema up in one transaction: a new file's all of it, and in an older one the topics that are new since.
+/// It always writes, and so settles what came before: frames that a failed commit left behind are by now either part of
+/// the file or overwritten, and can't come to light later.
 fn prepare(connection: &mut Connection, path: &Path, identity: LogId) -> Result<(), OpenError> {
     let transaction = begin(connection).map_err(|error| refusal(path, error))?;
     if stage(&transaction, path)? == Stage::New {

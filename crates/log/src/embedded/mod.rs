@@ -1,7 +1,7 @@
 //! The embedded log: one SQLite file on one machine, written by one thread, read by any number of tails.
 //!
-//! One process at a time: a lock on the file `<log>-lock` says so (on a file of its own, because SQLite's locks on the log
-//! are dropped when any other descriptor of it is closed). The lock goes with the process, however that ends.
+//! One process at a time: a lock on the file `<log>-lock` says so (on a file of its own, because SQLite's locks on the
+//! log are dropped when any other descriptor of it is closed). The lock goes with the process, however that ends.
 
 mod committer;
 mod file;
@@ -62,7 +62,8 @@ pub struct Embedded {
 }
 
 impl Embedded {
-    /// The log at this path, with the bounds that suit a gateway: 32 MiB queued, 32 MiB in memory, no bound on the file.
+    /// The log at this path, with the bounds that suit a gateway: 32 MiB queued, 32 MiB in memory, no bound on the
+    /// file.
     pub fn at(path: impl Into<PathBuf>, clock: Clock, random: Random) -> Self {
         let (queue_bytes, recent_bytes) = (32 * 1024 * 1024, 32 * 1024 * 1024);
         Self { path: path.into(), clock, random, queue_bytes, recent_bytes, max_file_bytes: None }
@@ -213,7 +214,8 @@ impl Engine {
 }
 
 impl Writer {
-    /// Waits for room in the queue, first come, first served. A command larger than the whole queue gets it when it is empty.
+    /// Waits for room in the queue, first come, first served. A command larger than the whole queue gets it when it is
+    /// empty.
     async fn room(&self, bytes: usize) -> OwnedSemaphorePermit {
         let wanted = (bytes + COMMAND_BYTES).min(self.capacity);
         let wanted = u32::try_from(wanted).expect("the capacity fits");
@@ -229,7 +231,8 @@ impl Drop for Engine {
             // A panic of the writer was its own report.
             drop(thread.join());
         }
-        // Closing would do, but for a process forked at this moment, which holds the descriptor until it runs its program.
+        // Closing would do, but for a process forked at this moment, which holds the descriptor until it runs its
+        // program.
         if let Some(Err(error)) = self.lock.as_ref().map(File::unlock) {
             tracing::warn!(%error, "the log's lock could not be given back");
         }

@@ -1,7 +1,7 @@
 //! What the writer has made known: where each partition starts and ends, and the newest records, shared by every tail.
 //!
-//! Bounded: the oldest records leave memory first, and who is behind them reads the file. The writer never waits for a reader
-//! longer than it takes to copy pointers.
+//! Bounded: the oldest records leave memory first, and who is behind them reads the file. The writer never waits for a
+//! reader longer than it takes to copy pointers.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -83,8 +83,8 @@ impl Published {
         self.lock().find(partition, offsets, bounds)
     }
 
-    /// What comes next for a tail that stands at these positions, beginning with the partition after the one given, so that
-    /// none starves.
+    /// What comes next for a tail that stands at these positions, beginning with the partition after the one given, so
+    /// that none starves.
     pub(super) fn unseen(
         &self,
         positions: &BTreeMap<Partition, u64>,

@@ -1,4 +1,5 @@
-//! A disk that is full or can't be written: nothing is acknowledged, everybody is told the truth, and it recovers by itself.
+//! A disk that is full or can't be written: nothing is acknowledged, everybody is told the truth, and it recovers by
+//! itself.
 
 use std::{path::Path, process::Command};
 

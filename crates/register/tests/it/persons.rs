@@ -117,7 +117,7 @@ fn a_stranger_is_not_known() {
 
 #[test]
 fn only_the_categories_and_months_asked_for_are_answered() {
-    let register = Register::generate(1, PERSONS, TODAY);
+    let register = Register::generate(1, 200, TODAY);
     let days = Period::new(date!(2026 - 03 - 10), date!(2026 - 05 - 20)).unwrap();
     for person in 0..200 {
         let question = question(register.identity_codes()[person], &[Category::Payment, Category::Pending], days);
