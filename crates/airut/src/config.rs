@@ -231,26 +231,65 @@ pub fn load(
             text.parse().map_err(|cause| one(format!("{}: {cause}", path.display())))?
         }
     };
-    for (name, value) in environment {
+    let mut faults = Vec::new();
+    for (name, text) in environment {
         if let Some(name) = name.strip_prefix(PREFIX) {
             let keys: Vec<String> = name.split("__").map(str::to_lowercase).collect();
-            set(&mut table, &keys, &value).map_err(|fault| one(format!("{PREFIX}{name}: {fault}")))?;
+            if let Err(fault) = set(&mut table, &keys, value(&text)) {
+                faults.push(format!("{PREFIX}{name}: {fault}"));
+            }
         }
     }
-    let raw: Raw = table.try_into().map_err(|cause: toml::de::Error| one(cause.to_string()))?;
-    check(raw, roles)
+    let raw = raw(&table, &mut faults);
+    check(raw, roles, faults)
 }
 
 fn one(fault: String) -> Faults {
     Faults(vec![fault.trim_end().to_owned()])
 }
 
-fn set(table: &mut toml::Table, keys: &[String], value: &str) -> Result<(), String> {
+/// Reads each setting by itself: of a table as a whole only the first fault would be told.
+fn raw(table: &toml::Table, faults: &mut Vec<String>) -> Raw {
+    let mut good = toml::Table::new();
+    for (keys, value) in settings(table, &[]) {
+        let mut alone = toml::Table::new();
+        let single = set(&mut alone, &keys, value.clone()).and_then(|()| Raw::deserialize(alone).map_err(first_line));
+        match single.and_then(|_| set(&mut good, &keys, value)) {
+            Ok(()) => {}
+            Err(fault) => faults.push(format!("{}: {fault}", keys.join("."))),
+        }
+    }
+    Raw::deserialize(good).expect("each setting is good by itself")
+}
+
+fn first_line(cause: toml::de::Error) -> String {
+    cause.message().lines().next().unwrap_or_default().to_owned()
+}
+
+/// Every value in a table and the tables in it, with the keys that lead to it. An empty table is a value.
+fn settings(table: &toml::Table, above: &[String]) -> Vec<(Vec<String>, toml::Value)> {
+    let mut settings = Vec::new();
+    for (key, value) in table {
+        let keys = [above, std::slice::from_ref(key)].concat();
+        match value.as_table().filter(|inner| !inner.is_empty()) {
+            Some(inner) => settings.extend(self::settings(inner, &keys)),
+            None => settings.push((keys, value.clone())),
+        }
+    }
+    settings
+}
+
+/// The value of an environment variable: TOML where it is TOML, else text.
+fn value(text: &str) -> toml::Value {
+    let parsed = format!("v = {text}").parse::<toml::Table>().ok().and_then(|mut table| table.remove("v"));
+    parsed.unwrap_or_else(|| toml::Value::String(text.to_owned()))
+}
+
+fn set(table: &mut toml::Table, keys: &[String], value: toml::Value) -> Result<(), String> {
     match keys {
         [] => Err("names no setting".to_owned()),
         [key] => {
-            let parsed = format!("v = {value}").parse::<toml::Table>().ok().and_then(|mut table| table.remove("v"));
-            table.insert(key.clone(), parsed.unwrap_or_else(|| toml::Value::String(value.to_owned())));
+            table.insert(key.clone(), value);
             Ok(())
         }
         [key, rest @ ..] => {
@@ -260,8 +299,7 @@ fn set(table: &mut toml::Table, keys: &[String], value: &str) -> Result<(), Stri
     }
 }
 
-fn check(raw: Raw, roles: &[Role]) -> Result<Config, Faults> {
-    let mut faults = Vec::new();
+fn check(raw: Raw, roles: &[Role], mut faults: Vec<String>) -> Result<Config, Faults> {
     let roles: BTreeSet<Role> = if roles.is_empty() { raw.roles } else { roles.iter().copied().collect() };
     if roles.is_empty() {
         faults.push("roles: at least one of gateway, ledger, register".to_owned());

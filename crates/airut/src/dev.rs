@@ -199,13 +199,19 @@ fn welcome(layout: &Layout, node: &Node, metrics: Option<SocketAddr>) -> String 
 
 Try, in another terminal:
 
-  head -n 1 {data}/persons.txt | {program} query --as pirkanmaa --subject-stdin{data_option}{server}
-  head -n 1 {data}/persons.txt | {program} query --as pension-provider --subject-stdin{data_option}{server}
+  head -n 1 {data}/persons.txt | {program} query --as pirkanmaa --subject-stdin{options}
+  head -n 1 {data}/persons.txt | {program} query --as pension-provider --subject-stdin{options} \
+    --purpose pension-processing --legal-basis 395/2006
+
+what no contract grants:
+
+  head -n 1 {data}/persons.txt | {program} query --as pension-provider --subject-stdin{options}
 
 and, once this has been stopped with Ctrl-C:
 
   {program} ledger verify{data_option}
 ",
+        options = format_args!("{data_option}{server}"),
         metrics = metrics.map(|address| format!("http://{address}/metrics")).unwrap_or_default(),
     )
 }

@@ -36,6 +36,9 @@ const DRAIN: Duration = Duration::from_secs(15);
 /// How long the ledger has to sign the last records.
 const LAST_CHECKPOINT: Duration = Duration::from_secs(2);
 
+/// How long after its file failed the ledger is run again.
+const LEDGER_AGAIN: Duration = Duration::from_secs(2);
+
 /// How long the rest of the process has to let go of the log.
 const CLOSED_WITHIN: Duration = Duration::from_secs(5);
 
@@ -127,7 +130,7 @@ impl Node {
         let ledger = match config.roles.contains(&Role::Ledger) {
             false => None,
             true => {
-                let mut ledger = open_ledger(config, &log, &incarnation, &world)?;
+                let ledger = open_ledger(config, &log, &incarnation, &world)?;
                 let registry = gateway.folds().registry_handle();
                 routes.add_service(ledger.service(Arc::new(move |extensions: &http::Extensions| {
                     airut_identity::caller(extensions, &registry.load())
@@ -135,12 +138,15 @@ impl Node {
                 tasks.spawn(checkpoint_gauges(ledger.status(), world.clone(), stopping.clone()));
                 let (status, stop) = (ledger.status(), CancellationToken::new());
                 let stopped = stop.clone();
-                let task = tokio::spawn(async move { ledger.run(stopped).await });
+                let task = tokio::spawn(run_ledger(ledger, stopped));
                 Some(RunningLedger { task, status, stop })
             }
         };
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(airut_wire::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // What errors carry, so that tools can show it.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
             .build_v1()
             .context("reflection")?;
         routes.add_service(health_service).add_service(reflection);
@@ -208,7 +214,7 @@ impl Node {
         self.gateway.stop(DRAIN).await;
         let left = DRAIN.saturating_sub(began.elapsed()).max(Duration::from_secs(1));
         // Streams that do not end by themselves are cut when the process ends.
-        if tokio::time::timeout(left, &mut self.server).await.is_err() {
+        if !self.server.is_finished() && tokio::time::timeout(left, &mut self.server).await.is_err() {
             self.server.abort();
         }
         if let Some(ledger) = self.ledger.take() {
@@ -231,7 +237,23 @@ impl Node {
     }
 }
 
+/// Runs the ledger. When its file fails, which a full disk does, it signs nothing until it has passed every check of a start.
+async fn run_ledger(mut ledger: Ledger, stop: CancellationToken) -> Result<(), airut_ledger::StopReason> {
+    loop {
+        match ledger.run(stop.clone()).await {
+            Err(airut_ledger::StopReason::Storage(_)) if !stop.is_cancelled() => {
+                drop(tokio::time::timeout(LEDGER_AGAIN, stop.cancelled()).await);
+            }
+            ended => return ended,
+        }
+    }
+}
+
+/// Waits for a task's end. One that has ended may have been the reason to stop, and was heard already.
 async fn end<T>(task: JoinHandle<T>, name: &str) {
+    if task.is_finished() {
+        return;
+    }
     let abort = task.abort_handle();
     if tokio::time::timeout(Duration::from_secs(5), task).await.is_err() {
         tracing::warn!(name, "did not end in time");
@@ -384,11 +406,7 @@ async fn gauges(gateway: Gateway, log: Log, listener: airut_identity::Handle, st
     }
 }
 
-async fn checkpoint_gauges(
-    status: watch::Receiver<airut_ledger::Status>,
-    world: World,
-    stop: CancellationToken,
-) {
+async fn checkpoint_gauges(status: watch::Receiver<airut_ledger::Status>, world: World, stop: CancellationToken) {
     while tokio::time::timeout(GAUGES, stop.cancelled()).await.is_err() {
         let status = status.borrow().clone();
         metrics::gauge!("airut_ledger_size").set(float(status.size));

@@ -5,6 +5,7 @@ use std::{path::Path, time::Duration};
 use airut_client::{Checkpoint, Client, ReceiptKeys, verify_inclusion, verify_receipt};
 use airut_domain::id::PartnerId;
 use airut_exchange::World;
+use airut_ledger::note::VerifierKey;
 use airut_wire::v1;
 use anyhow::{Context, bail, ensure};
 
@@ -62,7 +63,7 @@ async fn tell(layout: &Layout, node: &Node) -> anyhow::Result<()> {
     say("\n3  What it asked for and was not given, and why");
     query::withheld(&response).iter().for_each(|line| say(format!("    {line}")));
     show_receipt(layout.dir(), &response)?;
-    show_proof(&county, &response).await?;
+    show_proof(layout.dir(), &county, &response).await?;
     show_repeat(&county, &request, &response).await?;
     show_refusal(&stranger, &request).await
 }
@@ -106,15 +107,17 @@ fn show_receipt(dir: &Path, response: &v1::QueryBenefitsResponse) -> anyhow::Res
     Ok(())
 }
 
-async fn show_proof(county: &Client, response: &v1::QueryBenefitsResponse) -> anyhow::Result<()> {
+async fn show_proof(dir: &Path, county: &Client, response: &v1::QueryBenefitsResponse) -> anyhow::Result<()> {
     let receipt = response.receipt.clone().context("an answer without a receipt")?;
     let position = airut_wire::receipt_from(receipt)?.statement.position;
     let proof = county.inclusion_proof(position, PATIENCE).await?;
     let checkpoint = Checkpoint::parse(&proof.checkpoint)?;
     verify_inclusion(&proof, &checkpoint)?;
+    let key: VerifierKey = std::fs::read_to_string(dir.join("ledger/ledger.vkey"))?.trim().parse()?;
+    key.open(&proof.checkpoint)?;
     let entry = proof.entry.as_ref().context("a proof without an entry")?;
     say(format!(
-        "   proof    entry {} of {} in the audit ledger; the path of {} hashes leads to the signed root",
+        "   proof    entry {} of {} in the audit ledger; the path of {} hashes leads to the root that the ledger signed",
         entry.index,
         checkpoint.size,
         proof.path.len()

@@ -89,7 +89,8 @@ pub(crate) async fn run(options: &Options) -> Result<(), (Exit, anyhow::Error)> 
 }
 
 async fn connect(options: &Options) -> Result<Client, (Exit, anyhow::Error)> {
-    client(&options.server, &options.data, &options.partner).await.map_err(|cause| (Exit::Unavailable, cause))
+    // Only the settings and files can be at fault by now: the first call connects.
+    client(&options.server, &options.data, &options.partner).await.map_err(|cause| (Exit::Usage, cause))
 }
 
 /// A client with a partner's certificate of a data directory.

@@ -32,8 +32,8 @@ impl Client {
     /// [`Client::query`].
     ///
     /// # Errors
-    /// See [`CallError`]; its reason is [`airut_domain::refusal::Reason::NotFound`] also while the ledger has not counted
-    /// the record yet.
+    /// See [`CallError`]; its reason is [`airut_domain::refusal::Reason::NotFound`] also while the ledger has not
+    /// counted the record yet.
     pub async fn inclusion_proof(
         &self,
         position: Position,

@@ -79,11 +79,14 @@ impl IdentityCode {
                 at += 36;
                 continue;
             }
-            let mut upper = [0; 11];
-            upper.copy_from_slice(&bytes[at..at + 11]);
-            upper.make_ascii_uppercase();
-            if check(&upper).is_ok() {
-                return true;
+            // Nearly every window ends here: this is asked of each identifier of each record that is read.
+            if bytes[at..at + 6].iter().all(u8::is_ascii_digit) {
+                let mut upper = [0; 11];
+                upper.copy_from_slice(&bytes[at..at + 11]);
+                upper.make_ascii_uppercase();
+                if check(&upper).is_ok() {
+                    return true;
+                }
             }
             at += 1;
         }

@@ -8,6 +8,7 @@ use airut_domain::{
     registry::{Registry, Unidentified, VerifiedPartner},
     time::Timestamp,
 };
+use airut_telemetry::{Traced, span};
 use airut_wire::v1::{
     self,
     query_service_server::{QueryService, QueryServiceServer},
@@ -53,7 +54,7 @@ impl QueryService for Edge {
     ) -> Result<Response<v1::QueryBenefitsResponse>, Status> {
         let began = std::time::Instant::now();
         let request_id = self.request_id();
-        let answer = self.answer(request).await;
+        let answer = self.answer(request, &request_id).await;
         metrics::histogram!("airut_query_seconds").record(began.elapsed().as_secs_f64());
         answer.map(Response::new).map_err(|refusal| self.status(&refusal, &request_id))
     }
@@ -94,7 +95,11 @@ impl QueryService for Edge {
 }
 
 impl Edge {
-    async fn answer(&self, request: Request<v1::QueryBenefitsRequest>) -> Result<v1::QueryBenefitsResponse, Refusal> {
+    async fn answer(
+        &self,
+        request: Request<v1::QueryBenefitsRequest>,
+        request_id: &str,
+    ) -> Result<v1::QueryBenefitsResponse, Refusal> {
         let caller = self.caller(&request).await?;
         // Bounds what is under way; when the gateway stops, no more permits are given.
         let permit = match Arc::clone(&self.gateway.in_flight).try_acquire_owned() {
@@ -105,15 +110,8 @@ impl Edge {
             }
         };
         let deadline = deadline(request.metadata(), self.gateway.world.now());
-        let span = tracing::info_span!(
-            "airut.v1.QueryService/QueryBenefits",
-            rpc.system = "grpc",
-            rpc.service = "airut.v1.QueryService",
-            rpc.method = "QueryBenefits"
-        );
-        let caller_trace = request.metadata().get("traceparent").and_then(|value| value.to_str().ok()).unwrap_or("");
-        airut_telemetry::continue_from(&span, caller_trace);
-        let traceparent = airut_telemetry::traceparent(&span).unwrap_or_else(|| caller_trace.to_owned());
+        let trace = request.metadata().get("traceparent").and_then(|value| value.to_str().ok()).unwrap_or("");
+        let (span, traceparent) = span::rpc("airut.v1.QueryService", "QueryBenefits", request_id, trace);
         let request = request.into_inner();
         let (reply, answer) = oneshot::channel();
         let gateway = self.gateway.clone();
@@ -122,8 +120,9 @@ impl Edge {
             gateway.query_benefits(Asking { caller, request, deadline, traceparent }, reply).await;
             drop(permit);
         };
-        self.gateway.spawn(self.gateway.calls.track_future(tracing::Instrument::instrument(verb, span)));
-        answer.await.unwrap_or_else(|_| Err(Refusal::new(Reason::NotServing)))
+        self.gateway.spawn(self.gateway.calls.track_future(verb.traced(span.clone())));
+        let answer = answer.await.unwrap_or_else(|_| Err(Refusal::new(Reason::NotServing)));
+        answer.inspect_err(|refusal| span::refused(&span, refusal.reason.code()))
     }
 
     async fn caller<T>(&self, request: &Request<T>) -> Result<VerifiedPartner, Refusal> {

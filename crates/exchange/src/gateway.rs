@@ -11,11 +11,13 @@ use airut_domain::{
     registry::Unidentified,
 };
 use airut_log::{AppendError, KeyRing, Log, Positions, ReadError, Recorded, Writer};
+use airut_telemetry::span;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     fold::{Accepted, FoldError, Folds, Store, StoreError, Unaccepted, Void},
+    planted::planted,
     receipts::{ReceiptKey, Signer},
     refusals::Refusals,
     verb,
@@ -186,9 +188,10 @@ impl Gateway {
             cause = gateway.failed() => return Err(GatewayError::Starting(cause)),
         }
         gateway.bury_the_dead().await;
-        gateway.spawn(gateway.clone().keep_current());
-        gateway.spawn(gateway.clone().sweep());
-        gateway.spawn(gateway.refusals.clone().write_counts(gateway.stop.clone()));
+        gateway.spawn(gateway.streams.track_future(gateway.clone().keep_current()));
+        gateway.spawn(gateway.streams.track_future(gateway.clone().sweep()));
+        let counts = gateway.refusals.clone().write_counts(gateway.stop.clone());
+        gateway.spawn(gateway.streams.track_future(counts));
         Ok(gateway)
     }
 
@@ -276,11 +279,14 @@ impl Gateway {
     where
         T: Clone + Into<airut_domain::record::Kind>,
     {
-        let recorded: Recorded<T> = self
-            .writer
-            .append(partition, command, body, traceparent)
-            .await
-            .map_err(|cause| Unproposed::Unwritten(unwritten(&cause)))?;
+        let record = span::record(partition.topic, traceparent);
+        let send = span::send(&record, partition);
+        // What follows from the record continues from its append; where spans go nowhere, from the caller's own.
+        let from_here = airut_telemetry::traceparent(&send);
+        let appended = self.writer.append(partition, command, body, from_here.as_deref().unwrap_or(traceparent)).await;
+        let recorded: Recorded<T> = appended.map_err(|cause| Unproposed::Unwritten(unwritten(&cause)))?;
+        span::sent(&send, recorded.position());
+        drop(send);
         self.folds.decide(recorded).await.map_err(|unaccepted| match unaccepted {
             Unaccepted::Void(void) => Unproposed::Void(void),
             Unaccepted::Undecided => Unproposed::Unwritten(Refusal::new(Reason::OutcomeUnknown)),
@@ -340,7 +346,7 @@ impl Gateway {
             let patience = self.world.jittered(OWNER_FIRST);
             let now = self.world.now();
             for (key, open) in self.folds.overdue(now, SWEPT_AT_ONCE) {
-                if now.since(open.deadline) < patience {
+                if now.since(open.deadline) < patience || planted!(NeverEnded) {
                     continue;
                 }
                 let partition = verb::partition_of(&self.ring, &key);

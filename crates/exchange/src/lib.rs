@@ -5,16 +5,30 @@
 //!
 //! What this crate must never do: disclose, push or give a receipt for anything but what the fold has accepted.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+// The tests' support is shared with the tests from outside, who name the crate.
+#[cfg(test)]
+extern crate self as airut_exchange;
+
 mod edge;
 mod fold;
 mod gateway;
 mod partners;
+mod planted;
 mod receipts;
 mod refusals;
 mod streams;
 mod trim;
 mod verb;
 mod world;
+
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+#[allow(dead_code, reason = "the simulation needs a part of it")]
+#[path = "../tests/it/support.rs"]
+mod support;
 
 pub use edge::{CallerOf, query_service};
 pub use fold::{FoldError, Folds, REGISTRY_CURRENT, StoreError};

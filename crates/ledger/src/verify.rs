@@ -10,6 +10,9 @@
 //! It changes nothing. For a log that nobody writes to meanwhile.
 
 mod audit;
+mod conclude;
+
+mod compared;
 mod entries;
 mod finding;
 mod records;

@@ -53,7 +53,7 @@ pub(crate) fn tell(person: u32, life: &Life, today: Date, wanted: &Wanted) -> Ve
     }
     for (number, rejection) in life.rejections.iter().enumerate() {
         let content = decision(rejection.decided, Outcome::Rejected, None);
-        telling.matter(rejection.decided, rejection.benefit, format_args!("x{number}-d0"), content);
+        telling.matter(rejection.decided, &id_of(rejection.benefit), format_args!("x{number}-d0"), content);
     }
     for (number, application) in life.applications.iter().enumerate() {
         telling.application(number, application);
@@ -82,48 +82,49 @@ struct Telling<'a> {
 
 impl Telling<'_> {
     /// Writes down a matter of one day, if it is wanted.
-    fn matter(&mut self, day: Date, benefit: &Benefit, id: std::fmt::Arguments<'_>, content: Content) {
-        let matter = Matter { matter_id: String::new(), benefit: id_of(benefit), content };
+    fn matter(&mut self, day: Date, benefit: &id::Benefit, id: std::fmt::Arguments<'_>, content: Content) {
+        let matter = Matter { matter_id: String::new(), benefit: benefit.clone(), content };
         if self.wanted.has(matter.category(), day) {
             self.matters.push(Matter { matter_id: format!("{:06}-{id}", self.person), ..matter });
         }
     }
 
     fn spell(&mut self, number: usize, spell: &Spell) {
+        let benefit = &id_of(spell.benefit);
         for segment in segments(spell) {
             if segment.decided > self.today {
-                self.undecided(number, spell, &segment);
+                self.undecided(number, spell, benefit, &segment);
                 return;
             }
             let period = Period::new(segment.from.first(), segment.to.last()).expect("ordered");
             let content = decision(segment.decided, segment.outcome, Some((period, segment.monthly)));
-            self.matter(segment.decided, spell.benefit, format_args!("{number}-d{}", segment.number), content);
+            self.matter(segment.decided, benefit, format_args!("{number}-d{}", segment.number), content);
             if let Form::Monthly(payday, _) = spell.benefit.form {
-                self.payments(number, spell, &segment, payday);
+                self.payments(number, spell, benefit, &segment, payday);
             }
         }
         if spell.ending == Ending::Terminated {
             let decided = banking_day_until(spell.to.last() - Duration::days((spell.habit % 9) as i64));
             let content = decision(decided, Outcome::Terminated, None);
-            self.matter(decided, spell.benefit, format_args!("{number}-t"), content);
+            self.matter(decided, benefit, format_args!("{number}-t"), content);
         }
         if let (Some(recovery), Form::Monthly(payday, _)) = (&spell.recovery, spell.benefit.form) {
-            self.recovery(number, spell, recovery, payday);
+            self.recovery(number, spell, benefit, recovery, payday);
         }
     }
 
     /// A segment that nothing is decided about yet is applied for, unless it follows by itself.
-    fn undecided(&mut self, number: usize, spell: &Spell, segment: &Segment) {
+    fn undecided(&mut self, number: usize, spell: &Spell, benefit: &id::Benefit, segment: &Segment) {
         let handling = 6 + (derived(spell.habit, segment.number) % 12) as i64;
         let filed = segment.decided - Duration::days(handling);
         if segment.outcome == Outcome::Granted && filed <= self.today {
             let stage = stage(filed, self.today, spell.habit);
             let content = Content::Pending { filed, applied_from: Some(segment.from.first()), stage };
-            self.matter(filed, spell.benefit, format_args!("{number}-a{}", segment.number), content);
+            self.matter(filed, benefit, format_args!("{number}-a{}", segment.number), content);
         }
     }
 
-    fn payments(&mut self, number: usize, spell: &Spell, segment: &Segment, payday: PayDay) {
+    fn payments(&mut self, number: usize, spell: &Spell, benefit: &id::Benefit, segment: &Segment, payday: PayDay) {
         let Some(days) = self.wanted.days(Category::Payment) else { return };
         // Only months whose payments can lie in those days: paid at most a month early or in arrears, or when decided.
         let first = segment.from.max(Month::of(days.from()).plus(-3));
@@ -137,11 +138,11 @@ impl Telling<'_> {
             let net = gross - gross * spell.withheld / 100 - instalment(spell, month);
             let content = Content::Payment { due, gross: Cents(gross), net: Cents(net), period: month.days() };
             let id = format_args!("{number}-p{}{:02}", month.year(), month.number()).to_string();
-            self.matter(due, spell.benefit, format_args!("{id}"), content);
+            self.matter(due, benefit, format_args!("{id}"), content);
         }
     }
 
-    fn recovery(&mut self, number: usize, spell: &Spell, recovery: &Recovery, payday: PayDay) {
+    fn recovery(&mut self, number: usize, spell: &Spell, benefit: &id::Benefit, recovery: &Recovery, payday: PayDay) {
         let decided = banking_day_from(recovery.decided.day(1 + (spell.habit % 25) as u8));
         let paid_back: i64 = segments(spell)
             .filter(|segment| segment.decided <= self.today)
@@ -153,11 +154,12 @@ impl Telling<'_> {
             .sum();
         let (total, remaining) = (Cents(recovery.total), Cents(recovery.total - paid_back));
         let content = Content::Recovery { decided, total, remaining };
-        self.matter(decided, spell.benefit, format_args!("{number}-r"), content);
+        self.matter(decided, benefit, format_args!("{number}-r"), content);
     }
 
     fn reimbursement(&mut self, number: usize, reimbursement: &Reimbursement) {
         let Reimbursement { benefit, day, cents, habit } = reimbursement;
+        let benefit = &id_of(benefit);
         let filed = *day + Duration::days((habit % 20) as i64);
         let decided = banking_day_from(filed + Duration::days(2 + (derived(*habit, 1) % 15) as i64));
         if decided > self.today {
@@ -179,6 +181,7 @@ impl Telling<'_> {
 
     fn application(&mut self, number: usize, application: &Application) {
         let Application { benefit, filed, habit } = application;
+        let benefit = &id_of(benefit);
         // One in four does not say from when.
         let applied_from = (habit % 4 != 0).then(|| Month::of(*filed).first());
         let content = Content::Pending { filed: *filed, applied_from, stage: stage(*filed, self.today, *habit) };

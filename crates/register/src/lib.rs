@@ -37,9 +37,8 @@ pub async fn run(client: Client, register: Arc<Register>, shutdown: Cancellation
     let answer = move |question: Question| {
         let register = Arc::clone(&register);
         async move {
-            let span = tracing::info_span!("answer");
-            airut_telemetry::continue_from(&span, &question.traceparent);
-            Ok(span.in_scope(|| register.answer(&question)))
+            let _span = airut_telemetry::span::answer(&question.question_id, &question.traceparent);
+            Ok(register.answer(&question))
         }
     };
     client.serve(MAX_IN_FLIGHT, answer, shutdown).await;

@@ -12,14 +12,3 @@ mod trace;
 
 pub use setup::{LogFormat, Settings, SetupError, Telemetry, start};
 pub use trace::{Traced, callers, continue_from, traceparent};
-
-/// TEMPORARY while callers move to `span`.
-#[derive(Debug)]
-pub struct Span;
-
-impl Span {
-    /// Old name.
-    pub fn record(topic: airut_domain::partition::Topic) -> tracing::Span {
-        span::record(topic, "")
-    }
-}

@@ -4,8 +4,11 @@
 
 mod support;
 
+mod cli;
 mod crash;
 mod disk;
+mod guide;
 mod hostile;
 mod privacy;
 mod sync;
+mod traces;

@@ -1,1 +1,247 @@
-//! Being written.
+//! Whose data it is shows nowhere: not in logs, metrics, errors and other output, not in the files.
+//!
+//! Asked about are synthetic persons. Their identity codes, the name of the official who asks and the number of the case are
+//! put wherever a caller can put text, in order and out of order, with logs at their most talkative; then everything that the
+//! exchange has written is searched. That spans hold nothing either, the suite `traces` shows.
+
+use std::{collections::HashSet, fs, path::Path};
+
+use airut_domain::time::Timestamp;
+use airut_identity::dev_ca::{DevCa, Leaf};
+use airut_wire::v1::{self, QueryBenefitsRequest, ledger_service_client::LedgerServiceClient};
+use h2::client::SendRequest;
+use http::{Method, Request, Version};
+use prost::{Message, bytes::Bytes};
+use tonic::{Status, transport::Channel};
+
+use crate::support::{
+    Data, Exchange, LOCALHOST, PATIENCE, ask, channel, connect, connect_as, dev, http_get, persons, question, tell,
+};
+
+const OFFICIAL: &str = "Aino Keksitty-Virkahenkilo";
+const CASE: &str = "DIAARI/58213/2026";
+
+/// The path of the verb.
+const QUERY: &str = "/airut.v1.QueryService/QueryBenefits";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_that_is_written_says_whose_data_it_is() {
+    let data = Data::new();
+    let mut command = dev(data.path());
+    command.env("RUST_LOG", "debug");
+    let exchange = Exchange::start(command).await;
+    let persons = persons(data.path());
+    let code = persons[0].clone();
+
+    let channel = channel(data.path(), exchange.address, "pirkanmaa").await;
+    ask_in_order(&channel, &persons).await;
+    let mut answers = ask_out_of_order(&channel, &code).await;
+    answers.extend(call_as_nobody(&exchange, data.path(), &code).await);
+    answers.extend(send_what_is_no_question(&exchange, data.path(), &code).await);
+    let metrics = http_get(exchange.metrics_address(), "/metrics").unwrap();
+    let files = files(data.path());
+    let (stdout, stderr) = stop(exchange).await;
+
+    // What is looked for can be found, and where it is looked for there is something.
+    let needles = Needles::new(&persons);
+    assert_eq!(needles.found_in(persons.join("\n").as_bytes()).len(), persons.len());
+    assert_eq!(needles.found_in(format!("official={OFFICIAL}, case={CASE}").as_bytes()).len(), 2);
+    assert!(stdout.contains("ready") && stderr.lines().count() > 200 && metrics.contains("airut_refusals_total"));
+    assert!(answers.len() > 20 && answers.iter().any(|answer| answer.contains("INVALID_FIELD")));
+    assert!(files.iter().any(|(_, bytes)| occurs(b"in-order-7", bytes)), "the query's id is kept in clear");
+
+    for (what, text) in [("standard output", &stdout), ("standard error", &stderr), ("the metrics", &metrics)] {
+        needles.assert_absent(what, text.as_bytes());
+    }
+    answers.iter().for_each(|answer| needles.assert_absent("an answer's status", answer.as_bytes()));
+    files.iter().for_each(|(name, bytes)| needles.assert_absent(name, bytes));
+    let kept: usize = files.iter().map(|(_, bytes)| bytes.len()).sum();
+    tell(&format!("nothing in {} bytes of output, {} refusals and {kept} bytes of files", stderr.len(), answers.len()));
+}
+
+fn named(query_id: &str, subject: &str) -> QueryBenefitsRequest {
+    let mut request = question(query_id, subject);
+    let context = request.context.as_mut().unwrap();
+    (context.end_user, context.case_id) = (OFFICIAL.to_owned(), CASE.to_owned());
+    request
+}
+
+/// Questions that are answered, and asked again.
+async fn ask_in_order(channel: &Channel, persons: &[String]) {
+    let first = named("in-order", &persons[0]);
+    airut_testkit::eventually(PATIENCE, async || ask(channel, &first, PATIENCE).await.is_ok()).await;
+    for (number, person) in persons.iter().take(20).enumerate() {
+        let request = named(&format!("in-order-{number}"), person);
+        let first = ask(channel, &request, PATIENCE).await.unwrap();
+        assert_eq!(ask(channel, &request, PATIENCE).await.unwrap().matters, first.matters);
+    }
+}
+
+/// The code in every field in turn, alone and within a text; what is said to those that are refused.
+async fn ask_out_of_order(channel: &Channel, code: &str) -> Vec<String> {
+    type Put = fn(&mut QueryBenefitsRequest, String);
+    const FIELDS: [Put; 8] = [
+        |request, text| request.query_id = text,
+        |request, text| request.subject_id = text,
+        |request, text| request.context.as_mut().unwrap().end_user = text,
+        |request, text| request.context.as_mut().unwrap().end_user_role = text,
+        |request, text| request.context.as_mut().unwrap().purpose = text,
+        |request, text| request.context.as_mut().unwrap().legal_basis = text,
+        |request, text| request.context.as_mut().unwrap().case_id = text,
+        |request, text| request.period = Some(v1::Period { start_date: text.clone(), end_date: text }),
+    ];
+    let mut statuses = Vec::new();
+    for (number, put) in FIELDS.into_iter().enumerate() {
+        for (form, text) in [code.to_owned(), format!("x {code}"), code.to_lowercase(), format!("{code}{code}")].into_iter().enumerate() {
+            let mut request = named(&format!("out-of-order-{number}-{form}"), code);
+            put(&mut request, text);
+            statuses.extend(ask(channel, &request, PATIENCE).await.err());
+        }
+    }
+    let mut ledger = LedgerServiceClient::new(channel.clone());
+    let proof = v1::GetInclusionProofRequest { position: format!("airut.queries/0/{code}") };
+    statuses.extend(ledger.get_inclusion_proof(proof).await.err());
+    let list = v1::ListEntriesRequest { page_size: 1, page_token: code.to_owned() };
+    statuses.extend(ledger.list_entries(list).await.err());
+    statuses.iter().map(everything).collect()
+}
+
+/// Whom the certificate names, or who has no right, is nobody's business either.
+async fn call_as_nobody(exchange: &Exchange, data: &Path, code: &str) -> Vec<String> {
+    let now = airut_testkit::now();
+    let ca = DevCa::open_or_create(&data.join("pki"), now).unwrap();
+    let leaf = Leaf { serial_number: Some(code.to_owned()), uris: vec![format!("urn:person:{code}")], ..nameless(now) };
+    ca.issue_as("somebody", &leaf).unwrap();
+    let mut statuses = Vec::new();
+    for partner in ["somebody", "pension-provider"] {
+        let channel = channel(data, exchange.address, partner).await;
+        statuses.extend(ask(&channel, &named("as-nobody", code), PATIENCE).await.err());
+    }
+    assert_eq!(statuses.len(), 2, "both are refused");
+    statuses.iter().map(everything).collect()
+}
+
+fn nameless(now: Timestamp) -> Leaf {
+    Leaf { organization_identifier: Some("AI:FI-nobody".to_owned()), ..Leaf::nameless(now) }
+}
+
+/// The code where no protocol has a place for it: in paths, headers, malformed messages and the TLS handshake.
+async fn send_what_is_no_question(exchange: &Exchange, data: &Path, code: &str) -> Vec<String> {
+    let tls = connect_as(data, LOCALHOST, exchange.address, "pirkanmaa").await.unwrap();
+    let (send, connection) = h2::client::handshake(tls).await.unwrap();
+    tokio::spawn(connection);
+    let whole = frame(&named("malformed", code).encode_to_vec());
+    let half = Bytes::copy_from_slice(&whole[..whole.len() - 4]);
+    let text = frame(format!("\u{1}{code} is not protobuf").as_bytes());
+    let path = format!("/airut.v1.QueryService/{code}");
+    let headers = ["traceparent", "tracestate", "user-agent", "grpc-timeout", "x-case", "content-type"];
+    let mut answers = Vec::new();
+    for (path, body) in [(path.as_str(), &whole), (QUERY, &half), (QUERY, &text)] {
+        answers.push(post(&send, path, ("x-case", CASE), body.clone()).await);
+    }
+    for header in headers {
+        answers.push(post(&send, QUERY, (header, code), text.clone()).await);
+    }
+    // The name of an unknown compression tonic says back to the caller, who knows it; it must go nowhere else.
+    post(&send, QUERY, ("grpc-encoding", code), text).await;
+    // In the name of the server that is asked for; it is refused on this side, after the exchange has heard it.
+    let name = format!("{}.example", code.to_lowercase());
+    let ca = data.join("pki/ca.crt");
+    assert!(connect(LOCALHOST, exchange.address, &name, &ca, None).await.is_err());
+    answers
+}
+
+/// A gRPC message with its prefix.
+fn frame(message: &[u8]) -> Bytes {
+    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+    [&[0], &length[..], message].concat().into()
+}
+
+/// Calls, and returns all that came back as text.
+async fn post(send: &SendRequest<Bytes>, path: &str, header: (&str, &str), body: Bytes) -> String {
+    let request = Request::builder()
+        .method(Method::POST)
+        .version(Version::HTTP_2)
+        .uri(format!("https://localhost{path}"))
+        .header("te", "trailers")
+        .header("content-type", "application/grpc")
+        .header(header.0, header.1)
+        .body(())
+        .unwrap();
+    let mut send = send.clone().ready().await.unwrap();
+    let (response, mut sending) = send.send_request(request, false).unwrap();
+    // It may be refused before it is sent.
+    drop(sending.send_data(body, true));
+    let answer = async {
+        let (head, mut body) = response.await?.into_parts();
+        let mut text = format!("{head:?}");
+        while let Some(data) = body.data().await {
+            text.push_str(&String::from_utf8_lossy(&data?));
+        }
+        text.push_str(&format!("{:?}", body.trailers().await?));
+        Ok::<_, h2::Error>(text)
+    };
+    let answer = tokio::time::timeout(PATIENCE, answer).await.expect("it answers");
+    answer.unwrap_or_else(|error| error.to_string())
+}
+
+/// All that a status says.
+fn everything(status: &Status) -> String {
+    format!("{status:?}{}{:?}", String::from_utf8_lossy(status.details()), status.metadata())
+}
+
+async fn stop(exchange: Exchange) -> (String, String) {
+    let said = exchange.said();
+    assert!(exchange.stop().await.success());
+    said.all()
+}
+
+/// The files that the exchange has made, but those that are handed to people: certificates, keys and the list of persons.
+fn files(data: &Path) -> Vec<(String, Vec<u8>)> {
+    let directories = [data.to_owned(), data.join("ledger")];
+    let entries = directories.iter().flat_map(|directory| fs::read_dir(directory).unwrap()).map(Result::unwrap);
+    let files = entries.map(|entry| entry.path()).filter(|path| path.is_file() && !path.ends_with("persons.txt"));
+    let read: Vec<_> = files.map(|path| (path.display().to_string(), fs::read(path).unwrap())).collect();
+    for name in ["log.sqlite", "log.sqlite-wal", "folds.sqlite", "ledger.sqlite"] {
+        assert!(read.iter().any(|(path, _)| path.ends_with(name)), "{name} is looked into");
+    }
+    read
+}
+
+/// What must not be found.
+struct Needles {
+    codes: HashSet<Vec<u8>>,
+    longest: usize,
+}
+
+impl Needles {
+    fn new(persons: &[String]) -> Self {
+        let codes: HashSet<Vec<u8>> = persons.iter().map(|code| code.to_uppercase().into_bytes()).collect();
+        let longest = codes.iter().map(Vec::len).max().unwrap();
+        assert!(codes.iter().all(|code| code.len() == longest), "identity codes have one length");
+        Self { codes, longest }
+    }
+
+    /// In any case of letters.
+    fn found_in(&self, bytes: &[u8]) -> HashSet<String> {
+        let bytes = bytes.to_ascii_uppercase();
+        let codes = bytes.windows(self.longest).filter(|window| self.codes.contains(*window));
+        let mut found: HashSet<String> = codes.map(|code| String::from_utf8_lossy(code).into_owned()).collect();
+        let texts = [OFFICIAL, CASE].into_iter().filter(|text| occurs(text.to_uppercase().as_bytes(), &bytes));
+        found.extend(texts.map(str::to_owned));
+        found
+    }
+
+    fn assert_absent(&self, place: &str, bytes: &[u8]) {
+        let found = self.found_in(bytes);
+        let Some(first) = found.iter().next() else { return };
+        let text = String::from_utf8_lossy(bytes).to_uppercase();
+        let line = text.lines().find(|line| line.contains(&first.to_uppercase())).unwrap_or_default();
+        let line: String = line.chars().take(600).collect();
+        panic!("{place} holds {} of what must not be there: {line}", found.len());
+    }
+}
+
+fn occurs(needle: &[u8], bytes: &[u8]) -> bool {
+    bytes.windows(needle.len()).any(|window| window == needle)
+}

@@ -1,8 +1,8 @@
 //! A whole exchange as a process of its own, as `airut dev` runs it, and what is needed to call it.
 
 use std::{
-    io::{BufRead, BufReader, Read},
-    net::SocketAddr,
+    io::{self, BufRead, BufReader, Read},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{Arc, Mutex, mpsc},
@@ -12,7 +12,21 @@ use std::{
 
 use airut_client::{Client, ReceiptKeys, Settings};
 use airut_domain::record::Header;
-use airut_wire::v1;
+use airut_wire::v1::{self, query_service_client::QueryServiceClient};
+use hyper_util::rt::TokioIo;
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+use tonic::{
+    Status,
+    transport::{Channel, Endpoint},
+};
+
+/// Where callers come from when it does not matter.
+pub(crate) const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// What only a fault exceeds, on a machine that has other things to do.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -27,7 +41,7 @@ pub(crate) struct Exchange {
 
 /// What a process has written so far.
 #[derive(Default)]
-struct Said {
+pub(crate) struct Said {
     stdout: Mutex<String>,
     stderr: Mutex<String>,
 }
@@ -82,7 +96,7 @@ impl Exchange {
                 listening.stdout.lock().unwrap().push_str(&format!("{line}\n"));
                 if line.starts_with("ready") {
                     // Whoever waited may have given up.
-                    drop(serves.send(()));
+                    serves.send(()).ok();
                 }
             }
         });
@@ -117,6 +131,11 @@ impl Exchange {
     /// What it has written to standard error so far.
     pub(crate) fn stderr(&self) -> String {
         self.said.stderr.lock().unwrap().clone()
+    }
+
+    /// The same, to be read when it has ended.
+    pub(crate) fn said(&self) -> Arc<Said> {
+        Arc::clone(&self.said)
     }
 
     /// Whether it still runs.
@@ -155,10 +174,20 @@ impl Exchange {
         format!("{}\n{}", self.stdout(), self.stderr())
     }
 
-    /// Asks it to stop in good order, and waits until it has.
-    pub(crate) async fn stop(mut self) -> ExitStatus {
+    /// Asks it to stop in good order.
+    pub(crate) fn terminate(&self) {
         let asked = Command::new("sh").args(["-c", &format!("kill -TERM {}", self.pid())]).status();
         assert!(asked.unwrap().success(), "it has ended before it was told to:\n{}", self.stderr());
+    }
+
+    /// Asks it to stop in good order, and waits until it has.
+    pub(crate) async fn stop(mut self) -> ExitStatus {
+        self.terminate();
+        self.ended().await
+    }
+
+    /// Waits until it has ended.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
         let began = Instant::now();
         loop {
             if let Some(status) = self.process.try_wait().unwrap() {
@@ -176,6 +205,13 @@ impl Drop for Exchange {
         if thread::panicking() {
             tell(&format!("the exchange had said:\n{}", last(&said, 8_000)));
         }
+    }
+}
+
+impl Said {
+    /// Standard output and standard error.
+    pub(crate) fn all(&self) -> (String, String) {
+        (self.stdout.lock().unwrap().clone(), self.stderr.lock().unwrap().clone())
     }
 }
 
@@ -212,6 +248,68 @@ pub(crate) async fn client(data: &Path, address: SocketAddr, partner: &str) -> C
     let file = |kind: &str| pki.join(format!("{partner}.{kind}"));
     let settings = Settings::new(address.to_string(), pki.join("ca.crt"), file("crt"), file("key"));
     Client::connect(&settings).await.expect("the certificates are there")
+}
+
+/// A connection to the exchange at this address over TLS, from this address of this machine, asking for a server of this name:
+/// with the certificate and key in these files, or with none.
+pub(crate) async fn connect(
+    from: IpAddr,
+    to: SocketAddr,
+    name: &str,
+    ca: &Path,
+    identity: Option<(&Path, &Path)>,
+) -> io::Result<TlsStream<TcpStream>> {
+    // Another test may have been first.
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(ca).expect("the authority's certificate")).expect("well formed");
+    let config = ClientConfig::builder_with_protocol_versions(&[&rustls::version::TLS13]).with_root_certificates(roots);
+    let mut config = match identity {
+        None => config.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let chain = vec![CertificateDer::from_pem_file(certificate).expect("a certificate")];
+            config.with_client_auth_cert(chain, PrivateKeyDer::from_pem_file(key).expect("a key")).expect("they fit")
+        }
+    };
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((from, 0).into())?;
+    let tcp = socket.connect(to).await?;
+    let name = ServerName::try_from(name.to_owned()).expect("a name or an address");
+    TlsConnector::from(Arc::new(config)).connect(name, tcp).await
+}
+
+/// [`connect`] with this partner's certificate of the data directory.
+pub(crate) async fn connect_as(
+    data: &Path,
+    from: IpAddr,
+    to: SocketAddr,
+    partner: &str,
+) -> io::Result<TlsStream<TcpStream>> {
+    let file = |kind: &str| data.join(format!("pki/{partner}.{kind}"));
+    connect(from, to, "localhost", &data.join("pki/ca.crt"), Some((&file("crt"), &file("key")))).await
+}
+
+/// A connection on which calls are tried once: what they come to is what the exchange said.
+pub(crate) async fn channel(data: &Path, address: SocketAddr, partner: &'static str) -> Channel {
+    let data = data.to_owned();
+    let connector = tower::service_fn(move |_: http::Uri| {
+        let data = data.clone();
+        async move { connect_as(&data, LOCALHOST, address, partner).await.map(TokioIo::new) }
+    });
+    let endpoint: Endpoint = format!("https://{address}").parse().expect("an address");
+    endpoint.connect_with_connector(connector).await.expect("it serves")
+}
+
+/// Asks once.
+pub(crate) async fn ask(
+    channel: &Channel,
+    request: &v1::QueryBenefitsRequest,
+    deadline: Duration,
+) -> Result<v1::QueryBenefitsResponse, Status> {
+    let mut request = tonic::Request::new(request.clone());
+    request.set_timeout(deadline);
+    QueryServiceClient::new(channel.clone()).query_benefits(request).await.map(tonic::Response::into_inner)
 }
 
 /// The synthetic identity codes of a data directory.

@@ -446,7 +446,10 @@ impl Folds {
 impl Shared {
     fn tell(&mut self, own: &Incarnation, applied: Applied, stored: &Arc<Stored>) {
         let Applied { header, verdict, phase } = applied;
-        if header.author == *own {
+        let own = header.author == *own;
+        // Of the gateway's own records only: what others wrote is traced there, and what an earlier life wrote was.
+        let _span = own.then(|| airut_telemetry::span::process(stored.position, &stored.traceparent));
+        if own {
             self.tell_verdict(stored.position, verdict);
         }
         if let (Kind::Query(event), Ok(())) = (&header.kind, verdict) {

@@ -20,6 +20,7 @@ use super::{
     kept::Kept,
     store::{Store, StoreError},
 };
+use crate::planted::planted;
 
 /// Why a record does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,7 +215,9 @@ impl State {
 
     fn apply_query(&mut self, at: At, event: &query::Event) -> Result<(Verdict, Option<Phase>), StoreError> {
         let key = event.key();
-        let prior = self.query(key, at.time)?;
+        let prior = self
+            .query(key, at.time)?
+            .filter(|_| !(matches!(event, query::Event::Asked(_)) && planted!(SecondAskedAccepted)));
         let (verdict, next) = query::apply(prior.as_ref(), at, event);
         let phase = next.as_ref().map(|query| query.phase.clone());
         if let (query::Event::Asked(_), None, Some(prior)) = (event, &next, &prior) {

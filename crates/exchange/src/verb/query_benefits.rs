@@ -18,7 +18,7 @@ use airut_domain::{
     registry::VerifiedPartner,
     time::Timestamp,
 };
-use airut_telemetry::{Span, Traced};
+use airut_telemetry::span;
 use airut_wire::v1;
 use prost::Message;
 use tokio::sync::oneshot;
@@ -26,6 +26,7 @@ use tokio::sync::oneshot;
 use crate::{
     fold::{Accepted, Answer, End, Void},
     gateway::{Gateway, Unproposed},
+    planted::planted,
     streams,
     verb::partition_of,
 };
@@ -124,7 +125,7 @@ impl Gateway {
     }
 
     fn judge(&self, asking: Asking) -> Result<Judged, Refusal> {
-        let _span = tracing::info_span!("judge").entered();
+        let _span = span::judge(&asking.traceparent);
         let body = asking.request.encode_to_vec();
         if body.len() > LARGEST_REQUEST {
             let fault = format!("must have at most {LARGEST_REQUEST} bytes");
@@ -213,10 +214,7 @@ impl Gateway {
             withheld: granted.withheld().to_vec(),
         };
         let partition = partition_of(&self.ring, &judged.key);
-        let proposed = self
-            .propose(partition, asked, Some(&judged.body), &judged.traceparent)
-            .traced(Span::record(partition.topic))
-            .await;
+        let proposed = self.propose(partition, asked, Some(&judged.body), &judged.traceparent).await;
         match proposed {
             Ok(asked) => Ok(Some(asked.position())),
             Err(Unproposed::Void(Void::Query(QueryVoid::AskedBefore))) => Ok(None),
@@ -255,7 +253,8 @@ impl Gateway {
         };
         let left = judged.deadline.since(self.world.now());
         let waited = tokio::time::timeout(left, wait);
-        waited.traced(tracing::info_span!("await answer")).await.ok()
+        let _span = span::await_answer(&judged.traceparent);
+        waited.await.ok()
     }
 
     /// Puts the question to another stream. `put_to` are the streams that this verb has seen it put to, the latest last: each is
@@ -279,7 +278,8 @@ impl Gateway {
         let rerouted = airut_domain::query::Rerouted { key: judged.key.clone(), from: stream, to };
         let partition = partition_of(&self.ring, &judged.key);
         // If it does not count, another verb was faster or the answer has come.
-        if let Err(Unproposed::Unwritten(refusal)) = self.propose(partition, rerouted, None, "").await {
+        if let Err(Unproposed::Unwritten(refusal)) = self.propose(partition, rerouted, None, &judged.traceparent).await
+        {
             tracing::warn!(reason = refusal.reason.code(), "a question could not be put to another stream");
         }
     }
@@ -287,6 +287,9 @@ impl Gateway {
     /// Ends a query whose deadline has passed.
     async fn give_up(&self, judged: &Judged, asked: Position) -> Refusal {
         for _ in 0..TRIES {
+            if planted!(NeverEnded) {
+                break;
+            }
             match self.record_not_disclosed(judged, asked.offset, WhyNot::NoAnswer).await {
                 Ok(_) => break,
                 Err(Unproposed::Void(Void::Query(QueryVoid::TooEarly))) => tokio::time::sleep(TOO_EARLY).await,
@@ -327,13 +330,13 @@ impl Gateway {
         if !still_granted(&judged.granted, response) {
             return Err(Refusal::new(Reason::GrantChanged).into());
         }
+        if planted!(RepeatUnrecorded) {
+            return Ok(Disclosable { answer, again: None });
+        }
         let repeated =
             Repeated { key: judged.key.clone(), fingerprint: judged.fingerprint, access: judged.access.clone() };
         let partition = partition_of(&self.ring, &judged.key);
-        let proposed = self
-            .propose(partition, repeated, Some(&judged.body), &judged.traceparent)
-            .traced(Span::record(partition.topic))
-            .await;
+        let proposed = self.propose(partition, repeated, Some(&judged.body), &judged.traceparent).await;
         match proposed {
             Ok(repeated) => Ok(Disclosable { answer, again: Some(repeated) }),
             Err(Unproposed::Void(void)) => Err(Refusal::new(reason(void)).into()),
@@ -348,6 +351,9 @@ impl Gateway {
             Err(failure) => return Err((reply, failure)),
         };
         let Err((why, reply)) = self.disclose_now(judged, response, reply) else { return Ok(()) };
+        if why == WhyNot::CallerLeft && planted!(LeavingUnrecorded) {
+            return Ok(());
+        }
         let asked = found.answer.accepted.command().asked;
         let refusal = match self.record_not_disclosed(judged, asked, why).await {
             Err(Unproposed::Unwritten(refusal)) => refusal,
@@ -366,12 +372,12 @@ impl Gateway {
         response: v1::QueryBenefitsResponse,
         reply: Reply,
     ) -> Result<(), (WhyNot, Option<Reply>)> {
-        let _span = tracing::info_span!("disclose").entered();
+        let _span = span::disclose(&judged.traceparent);
         let now = self.world.now();
         if now > judged.deadline {
             return Err((WhyNot::Late, Some(reply)));
         }
-        if !self.folds.registry_is_current(now) {
+        if !self.folds.registry_is_current(now) && !planted!(StaleRegistry) {
             return Err((WhyNot::RegistryStale, Some(reply)));
         }
         let caller = self.folds.registry().current(judged.granted.asker());
@@ -383,7 +389,7 @@ impl Gateway {
             let granted = judge(&caller, &judged.question, now.date()).ok()?;
             still_granted(&granted, response.clone()).then_some(())
         });
-        if granted.is_none() {
+        if granted.is_none() && !planted!(RightNotRechecked) {
             return Err((WhyNot::RightLost, Some(reply)));
         }
         reply.send(Ok(response)).map_err(|_| (WhyNot::CallerLeft, None))?;
@@ -434,7 +440,7 @@ impl Gateway {
     ) -> Result<Accepted<NotDisclosed>, Unproposed> {
         let partition = partition_of(&self.ring, &judged.key);
         let not = NotDisclosed { key: judged.key.clone(), asked, why };
-        self.propose(partition, not, None, &judged.traceparent).traced(Span::record(partition.topic)).await
+        self.propose(partition, not, None, &judged.traceparent).await
     }
 }
 

@@ -16,7 +16,7 @@ use airut_domain::{
     refusal::{Reason, Refusal, Violation},
     registry::VerifiedPartner,
 };
-use airut_telemetry::{Span, Traced};
+use airut_telemetry::span;
 use airut_wire::v1::{self, serve_request::Message as From, serve_response as to};
 use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -24,6 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use crate::{
     fold::{Narrowed, Push, narrowed},
     gateway::{Gateway, MOST_IN_FLIGHT, Unproposed},
+    planted::planted,
     verb::{partition_of, query_benefits::salt_parts},
 };
 
@@ -140,17 +141,17 @@ impl Gateway {
 
     /// Minimises the answer and records exactly what is to be disclosed. The fold passes it on from there.
     async fn record_answer(self, stream: StreamId, question: Outstanding, answer: v1::serve_request::Answer) {
-        let span = tracing::info_span!("minimise");
-        airut_telemetry::continue_from(&span, &question.traceparent);
         let Outstanding { key, asked, request, narrowed, traceparent, permit } = question;
         let partition = partition_of(&self.ring, &key);
-        let minimised = span.in_scope(|| self.minimised(&key, &request, &narrowed, answer));
+        let span = span::minimise(&traceparent);
+        let minimised = self.minimised(&key, &request, &narrowed, answer);
+        drop(span);
         let recorded = match minimised {
             Some((body, commitment)) => {
                 let withheld = u32::try_from(narrowed.withheld.len()).unwrap_or(u32::MAX);
                 let answered = Answered { key, asked: asked.offset, stream, commitment, withheld };
                 let record = self.propose(partition, answered, Some(&body), &traceparent);
-                record.traced(Span::record(partition.topic)).await.map(drop)
+                record.await.map(drop)
             }
             // What a stream that was given up can not answer another one still may.
             None if !self.folds.waits_for(&key, asked, &stream, self.world.now()) => Ok(()),
@@ -185,7 +186,7 @@ impl Gateway {
             }
         };
         let told = matters.len();
-        let matters = minimise(&narrowed.scopes, matters);
+        let matters = if planted!(NotMinimised) { matters } else { minimise(&narrowed.scopes, matters) };
         metrics::counter!("airut_matters_minimised_total").increment((told - matters.len()) as u64);
         let body = airut_wire::disclosure(&key.query_id, &matters, &narrowed.withheld).encode_to_vec();
         // The question as it was recorded is the one that was judged, so it can be read again.

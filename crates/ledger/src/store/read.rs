@@ -154,8 +154,8 @@ impl Reader {
                 _ => None,
             };
             let leaf = match row.get_ref(3)? {
-                ValueRef::Blob(leaf) | ValueRef::Text(leaf) => leaf.to_vec(),
-                ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => Vec::new(),
+                ValueRef::Blob(leaf) => leaf.to_vec(),
+                ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) | ValueRef::Text(_) => Vec::new(),
             };
             let partition = number(1).and_then(|id| self.partition(i64::try_from(id).ok()?));
             let position = partition.zip(number(2)).map(|(partition, offset)| Position { partition, offset });

@@ -137,7 +137,7 @@ pub(crate) async fn fill(log: &Log, numbers: std::ops::Range<u64>) -> Vec<Positi
 
 /// The partition and header of the entry of this number.
 pub(crate) fn entry(number: u64) -> (Partition, Kind) {
-    let asker: PartnerId = if number % 2 == 0 { "pirkanmaa" } else { "helsinki" }.parse().unwrap();
+    let asker: PartnerId = if number.is_multiple_of(2) { "pirkanmaa" } else { "helsinki" }.parse().unwrap();
     match number % 20 {
         7 => {
             let number = u32::try_from(number % 4).unwrap();

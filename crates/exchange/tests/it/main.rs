@@ -1,0 +1,15 @@
+//! The exchange from outside: what callers and responders are told, and what is on record then.
+
+mod support;
+
+mod queries;
+mod repeats;
+mod rights;
+mod streams;
+
+mod faults;
+mod refusals;
+
+mod edge;
+mod folds;
+mod trimming;
