@@ -1,6 +1,6 @@
 //! The command line: what there is, and what each exit status means.
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -178,7 +178,7 @@ pub(crate) fn start_telemetry(config: &config::Config) -> anyhow::Result<airut_t
         logs,
         filter: config.telemetry.filter.clone(),
         otlp_endpoint: config.telemetry.otlp_endpoint.clone(),
-        metrics_listen: config.metrics_listen.map(SocketAddr::from),
+        metrics_listen: config.metrics_listen,
     };
     Ok(airut_telemetry::start(&settings)?)
 }

@@ -393,10 +393,12 @@ fn files(faults: &mut Vec<String>, name: &str, paths: &[PathBuf]) {
 }
 
 fn plain(cause: &io::Error) -> String {
-    match cause.kind() {
-        io::ErrorKind::NotFound => "there is no such file".to_owned(),
-        io::ErrorKind::PermissionDenied => "may not be read".to_owned(),
-        _ => cause.to_string(),
+    if cause.kind() == io::ErrorKind::NotFound {
+        "there is no such file".to_owned()
+    } else if cause.kind() == io::ErrorKind::PermissionDenied {
+        "may not be read".to_owned()
+    } else {
+        cause.to_string()
     }
 }
 

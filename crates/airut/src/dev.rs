@@ -6,6 +6,7 @@ use std::{
     fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use airut_domain::{id::PartnerId, partner::Partner, time::Timestamp};
@@ -26,6 +27,12 @@ use crate::{
 /// Seed and number of the synthetic persons: the same for everybody, so that examples can be repeated.
 const SEED: u64 = 1;
 const PERSONS: u32 = 10_000;
+
+/// How long the register may take to connect before `dev` says that it serves all the same: it may have been suspended.
+const REGISTER_WITHIN: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether the register is connected.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// The partners' definitions that a new data directory begins with.
 const PARTNERS: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/partners.rs"));
@@ -175,6 +182,9 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     let config = layout.config(options);
     let telemetry = cli::start_telemetry(&config)?;
     let mut node = Node::start(&config).await?;
+    if !register_connected(&node, REGISTER_WITHIN).await {
+        tracing::warn!("the register is not connected; it goes on trying");
+    }
     println!("{}", welcome(&layout, &node, config.metrics_listen));
     println!("ready");
     let result = cli::until_stopped(&mut node).await;
@@ -182,6 +192,17 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     node.stop().await;
     telemetry.flush();
     result
+}
+
+/// Waits until the register has a stream open, so that the first question finds somebody to answer it.
+pub(crate) async fn register_connected(node: &Node, patience: Duration) -> bool {
+    let kela: PartnerId = "kela".parse().expect("a partner's id");
+    let connected = async {
+        while !node.gateway().folds().has_responder(&kela) {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    tokio::time::timeout(patience, connected).await.is_ok()
 }
 
 fn welcome(layout: &Layout, node: &Node, metrics: Option<SocketAddr>) -> String {

@@ -11,7 +11,7 @@ use anyhow::{Context, bail, ensure};
 
 use crate::{
     cli::{self, Exit, fault},
-    dev::{Layout, Options},
+    dev::{Layout, Options, register_connected},
     node::Node,
     query, verify,
 };
@@ -21,9 +21,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Rows of the answer that are shown.
 const ROWS: usize = 12;
-
-/// How often it is looked whether the register is connected.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 pub(crate) async fn run(options: &Options) -> Result<(), (Exit, anyhow::Error)> {
     let layout = Layout::prepare(&options.data).map_err(fault)?;
@@ -50,7 +47,7 @@ async fn tell(layout: &Layout, node: &Node) -> anyhow::Result<()> {
     let stranger = query::client(&server, layout.dir(), &partner("pension-provider")?).await?;
     let subject = std::fs::read_to_string(layout.dir().join("persons.txt"))?;
     let subject = subject.lines().next().context("persons.txt is empty")?;
-    wait_for_register(node).await?;
+    ensure!(register_connected(node, PATIENCE).await, "the register did not connect");
 
     say("Airut: the story of one query. Every person in it is synthetic.\n");
     say("1  A county asks Kela");
@@ -85,16 +82,6 @@ fn question(subject: &str) -> v1::QueryBenefitsRequest {
         categories,
         period: None,
     }
-}
-
-async fn wait_for_register(node: &Node) -> anyhow::Result<()> {
-    let kela: PartnerId = "kela".parse().context("partner")?;
-    let connected = async {
-        while !node.gateway().folds().has_responder(&kela) {
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, connected).await.context("the register did not connect")
 }
 
 fn show_receipt(dir: &Path, response: &v1::QueryBenefitsResponse) -> anyhow::Result<()> {

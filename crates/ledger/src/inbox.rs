@@ -257,3 +257,120 @@ impl Inbox {
         Then::Done
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use airut_domain::{
+        member,
+        record::{Header, RULES},
+    };
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn stored(partition: Partition, offset: u64, kind: Kind) -> Stored {
+        let author = "ledger-1".parse().unwrap();
+        let header = Header { rules: RULES, nonce: [0; 16], author, body: None, kind };
+        let position = Position { partition, offset };
+        let stamp = Timestamp::from_millis(i64::try_from(offset).unwrap());
+        let header = airut_wire::record::encode(&header);
+        Stored { position, stamp, header, body: Vec::new(), traceparent: String::new() }
+    }
+
+    fn member(offset: u64) -> Stored {
+        let gateway = "gateway-1".parse().unwrap();
+        let event = if offset % 3 == 1 { member::Event::Heartbeat(gateway) } else { member::Event::Left(gateway) };
+        stored(Partition::only(Topic::Members), offset, Kind::Member(event))
+    }
+
+    fn refusal(number: u32, offset: u64) -> Stored {
+        // What it says does not matter, only that it is a leaf.
+        let left = Kind::Member(member::Event::Left("gateway-1".parse().unwrap()));
+        stored(Partition { topic: Topic::Refusals, number }, offset, left)
+    }
+
+    fn run(offset: u64, runs: Vec<(Partition, u64)>) -> Stored {
+        stored(Partition::only(Topic::Order), offset, Kind::Order(Order::Run(Runs { runs })))
+    }
+
+    /// Everything that comes out when the records come in by turns of the partitions.
+    fn folded(lanes: &[Vec<Stored>], turns: &[usize], bounds: Bounds) -> (Vec<NewLeaf>, Fold) {
+        let mut fold = Fold::default();
+        let mut inbox = Inbox::new(&fold, bounds);
+        let mut left: Vec<_> = lanes.iter().map(|lane| lane.iter()).collect();
+        let mut leaves = Vec::new();
+        let rest = (0..lanes.len()).flat_map(|lane| vec![lane; lanes[lane].len()]);
+        for turn in turns.iter().copied().chain(rest) {
+            let Some(record) = left[turn].next() else { continue };
+            inbox.take(record).unwrap();
+            inbox.take(record).unwrap();
+            loop {
+                let gathered = inbox.gather(&mut fold);
+                assert!(gathered.leaves.len() <= bounds.batch_leaves);
+                leaves.extend(gathered.leaves);
+                if gathered.then != Then::Full {
+                    break;
+                }
+            }
+        }
+        (leaves, fold)
+    }
+
+    #[test]
+    fn a_gap_and_a_record_of_a_newer_build_are_errors() {
+        let mut inbox = Inbox::new(&Fold::default(), Bounds::default());
+        inbox.take(&member(0)).unwrap();
+        assert!(matches!(inbox.take(&member(2)), Err(TakeError::Gap { expected: 1, .. })));
+        let unknown = Stored { header: vec![8, 99], ..member(1) };
+        assert!(matches!(inbox.take(&unknown), Err(TakeError::Unreadable { .. })));
+    }
+
+    #[test]
+    fn it_is_full_at_its_bound_and_a_run_of_it_makes_room() {
+        let bounds = Bounds { leaves: 3, ..Bounds::default() };
+        let mut fold = Fold::default();
+        let mut inbox = Inbox::new(&fold, bounds);
+        (0..3).for_each(|offset| inbox.take(&refusal(0, offset)).unwrap());
+        assert!(inbox.is_full() && inbox.has_leaf_beyond(&fold));
+        assert_eq!(inbox.oldest(), Some(Timestamp::from_millis(0)));
+        let order = inbox.run_beyond(&fold);
+        inbox.take(&run(0, order.runs)).unwrap();
+        assert_eq!(inbox.gather(&mut fold).leaves.len(), 3);
+        assert!(!inbox.is_full() && !inbox.has_leaf_beyond(&fold));
+        assert_eq!((inbox.oldest(), fold.next), (None, 1));
+    }
+
+    #[test]
+    fn heartbeats_alone_ask_for_no_run() {
+        let mut inbox = Inbox::new(&Fold::default(), Bounds::default());
+        let beat = Kind::Member(member::Event::Heartbeat("gateway-1".parse().unwrap()));
+        let members = Partition::only(Topic::Members);
+        (0..5).for_each(|offset| inbox.take(&stored(members, offset, beat.clone())).unwrap());
+        assert!(!inbox.has_leaf_beyond(&Fold::default()));
+        // With the next leaf they are ordered along, so that nobody reads them again.
+        inbox.take(&refusal(1, 0)).unwrap();
+        assert!(inbox.has_leaf_beyond(&Fold::default()));
+        assert_eq!(inbox.run_beyond(&Fold::default()).runs.last(), Some(&(members, 5)));
+    }
+
+    proptest! {
+        #[test]
+        fn however_the_records_come_in_the_same_order_comes_out(
+            ends in proptest::collection::vec((0..3_usize, 0..20_u64), 1..12),
+            turns in proptest::collection::vec(0..4_usize, 0..60),
+            others in proptest::collection::vec(0..4_usize, 0..60),
+            batch_leaves in 1..9_usize,
+        ) {
+            let mut lanes = vec![
+                (0..20).map(member).collect(),
+                (0..20).map(|offset| refusal(0, offset)).collect(),
+                (0..20).map(|offset| refusal(3, offset)).collect::<Vec<_>>(),
+            ];
+            let partitions: Vec<Partition> = lanes.iter().map(|lane| lane[0].position.partition).collect();
+            let orders = (0..).zip(&ends).map(|(at, (lane, end))| run(at, vec![(partitions[*lane], *end)]));
+            lanes.push(orders.collect());
+            let tiny = Bounds { batch_leaves, ..Bounds::default() };
+            prop_assert_eq!(folded(&lanes, &turns, Bounds::default()), folded(&lanes, &others, tiny));
+        }
+    }
+}

@@ -225,7 +225,8 @@ impl Files {
             TryLockError::Error(error) => fault(error),
         })?;
         let path = dir.join(FILE);
-        let absent = if path.exists() { keyfile::Absent::Refuse } else { keyfile::Absent::Create };
+        let signed_before = path.exists() || dir.join(keyfile::VERIFIER).exists();
+        let absent = if signed_before { keyfile::Absent::Refuse } else { keyfile::Absent::Create };
         let key = keyfile::load(dir, origin, absent, random)?;
         let identity = Identity { log: log.to_string(), key: key.verifier().to_string() };
         Ok(Self { path, identity, key, _lock: lock })

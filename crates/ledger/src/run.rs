@@ -86,6 +86,7 @@ pub(crate) async fn run(shared: &Shared, shutdown: &CancellationToken) -> Result
             }
             Err(Fault::Storage(error)) => {
                 tracing::warn!(%error, "the ledger's file failed; opening it anew");
+                shared.status.send_modify(|status| status.health = Health::Starting);
                 failed_before = true;
                 sleep(RETRY).await;
             }

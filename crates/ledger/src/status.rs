@@ -34,7 +34,7 @@ pub struct Signed {
 /// How the ledger fares.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
-    /// It is not running, or reads what was ordered before it started.
+    /// It is not running, or reads what was ordered before it started, or opens its file anew after an error.
     Starting,
     /// It orders, and signs what it has read back.
     Signing,

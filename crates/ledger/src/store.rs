@@ -8,7 +8,7 @@
 
 mod read;
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{collections::BTreeMap, fs, io, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
 
 use airut_domain::{
     keys::Digest,
@@ -46,6 +46,9 @@ pub(crate) enum StoreError {
     /// SQLite says so.
     #[error("{0}")]
     Sqlite(#[from] rusqlite::Error),
+    /// The file can't be made.
+    #[error("{0}")]
+    Io(#[from] io::Error),
     /// The file is something else.
     #[error("the file is not a ledger")]
     NotALedger,
@@ -108,7 +111,8 @@ pub(crate) struct Store {
 impl Store {
     /// Opens the ledger, or creates it with this identity. The identity that it has may be another.
     pub(crate) fn open(path: &Path, identity: &Identity) -> Result<(Self, Identity), StoreError> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        create_file(path)?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(path, flags)?;
         configure(&connection)?;
         connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get::<_, String>(0))?;
@@ -209,6 +213,16 @@ fn move_ends(
         }
     }
     Ok(())
+}
+
+/// Creates an empty file that nobody else may read, and makes its name durable. One that is there is not even opened: closing
+/// it again would drop the locks that SQLite has on it.
+fn create_file(path: &Path) -> io::Result<()> {
+    match fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_) => fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all(),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Brings the schema up in one transaction: a new file's all of it, and in an older one the partitions that are new since.

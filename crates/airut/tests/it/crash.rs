@@ -128,8 +128,11 @@ impl Caller {
         loop {
             assert!(began.elapsed() < 3 * PATIENCE, "{} is not answered", request.query_id);
             let client = self.client().await;
-            let patience =
-                if self.random.random_bool(0.1) { self.random.random_range(0..60) } else { 2 * ATTEMPT.as_millis() as u64 };
+            let patience = if self.random.random_bool(0.1) {
+                self.random.random_range(0..60)
+            } else {
+                2 * ATTEMPT.as_millis() as u64
+            };
             let asked = client.query(request, ATTEMPT, None);
             match tokio::time::timeout(Duration::from_millis(patience), asked).await {
                 Ok(Ok(response)) => return self.book.enter(request, &response),
@@ -231,7 +234,7 @@ async fn live_and_die(
     let mut alive = Some(first);
     for kill in 1..=kills {
         if let Some(mut exchange) = alive.take() {
-            let answered = book.len() + random.random_range(1..40);
+            let answered = book.len() + random.random_range(1..100);
             eventually(PATIENCE, async || book.len() >= answered).await;
             tokio::time::sleep(Duration::from_millis(random.random_range(0..300))).await;
             assert!(exchange.is_running(), "it ended by itself:\n{}", exchange.stderr());
@@ -309,7 +312,11 @@ async fn nothing_is_left_open(exchange: &Exchange, data: &Data) {
         let (partition, offset) = entry.position.rsplit_once('/').unwrap();
         let expected = next.insert(partition, offset.parse::<u64>().unwrap() + 1).unwrap_or(0);
         // Heartbeats take offsets and are no entries.
-        assert!(partition.starts_with("airut.members/") || offset == expected.to_string(), "a gap before {}", entry.position);
+        assert!(
+            partition.starts_with("airut.members/") || offset == expected.to_string(),
+            "a gap before {}",
+            entry.position
+        );
         let Kind::Query(event) = &header.kind else { continue };
         match event {
             Event::Asked(asked) => drop(open.entry(asked.key.clone()).or_insert(&entry.position)),
@@ -318,6 +325,10 @@ async fn nothing_is_left_open(exchange: &Exchange, data: &Data) {
         }
     }
     // Asked again by two at once, the second time after the answer: such a record is void, and its query was answered.
-    open.retain(|key, _| !entries.iter().any(|(_, header)| matches!(&header.kind, Kind::Query(Event::Answered(answered)) if answered.key == *key)));
+    open.retain(|key, _| {
+        !entries
+            .iter()
+            .any(|(_, header)| matches!(&header.kind, Kind::Query(Event::Answered(answered)) if answered.key == *key))
+    });
     assert!(open.is_empty(), "without an end: {open:?}");
 }

@@ -1,5 +1,6 @@
 //! End to end: the real binary as a child process, and clients over its public interface.
 
+#![allow(clippy::large_futures, reason = "a test is awaited once")]
 #![allow(clippy::unwrap_used)]
 
 mod support;

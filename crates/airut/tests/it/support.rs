@@ -13,7 +13,9 @@ use std::{
 use airut_client::{Client, ReceiptKeys, Settings};
 use airut_domain::record::Header;
 use airut_wire::v1::{self, query_service_client::QueryServiceClient};
+use h2::client::SendRequest;
 use hyper_util::rt::TokioIo;
+use prost::bytes::Bytes;
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
@@ -24,6 +26,9 @@ use tonic::{
     Status,
     transport::{Channel, Endpoint},
 };
+
+/// The path of the verb.
+pub(crate) const QUERY: &str = "/airut.v1.QueryService/QueryBenefits";
 
 /// Where callers come from when it does not matter.
 pub(crate) const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -299,6 +304,27 @@ pub(crate) async fn channel(data: &Path, address: SocketAddr, partner: &'static 
     });
     let endpoint: Endpoint = format!("https://{address}").parse().expect("an address");
     endpoint.connect_with_connector(connector).await.expect("it serves")
+}
+
+/// An HTTP/2 connection to say things on that no client of ours would say.
+pub(crate) async fn http2(tls: TlsStream<TcpStream>) -> SendRequest<Bytes> {
+    let (send, connection) = h2::client::handshake(tls).await.expect("it speaks HTTP/2");
+    tokio::spawn(connection);
+    send
+}
+
+/// A request for a question, without its message.
+pub(crate) fn http_request(path: &str) -> http::request::Builder {
+    http::Request::post(format!("https://localhost{path}"))
+        .version(http::Version::HTTP_2)
+        .header("te", "trailers")
+        .header("content-type", "application/grpc")
+}
+
+/// A gRPC message with its prefix.
+pub(crate) fn grpc_frame(message: &[u8]) -> Bytes {
+    let length = u32::try_from(message.len()).expect("short").to_be_bytes();
+    [&[0], &length[..], message].concat().into()
 }
 
 /// Asks once.

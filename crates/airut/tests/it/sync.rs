@@ -172,6 +172,7 @@ fn steps(trace: &str, ids: &[String]) -> Vec<Step> {
 fn sockets(trace: &str) -> Vec<&str> {
     let marked = trace.split("<TCP:[").skip(1).filter_map(|rest| rest.split_once(']'));
     let all: std::collections::BTreeSet<&str> = marked.map(|(ends, _)| ends).collect();
-    let own = |ends: &str| ends.split_once("->").is_some_and(|(near, far)| all.contains(format!("{far}->{near}").as_str()));
+    let own =
+        |ends: &str| ends.split_once("->").is_some_and(|(near, far)| all.contains(format!("{far}->{near}").as_str()));
     all.iter().copied().filter(|ends| ends.contains("->") && !own(ends)).collect()
 }

@@ -89,9 +89,9 @@ impl Fate {
         self.0.lock().unwrap().freezes
     }
 
-    /// From now on nothing befalls it.
-    pub(super) fn spare(&self) {
-        self.0.lock().unwrap().odds = Odds::default();
+    /// From now on this befalls it.
+    pub(super) fn face(&self, odds: Odds) {
+        self.0.lock().unwrap().odds = odds;
     }
 
     /// All of its tasks are gone at once, whatever they were at.

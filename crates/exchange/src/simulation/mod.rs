@@ -110,7 +110,7 @@ fn every_planted_bug_is_found_for_what_it_is() {
         (Bug::StaleRegistry, "without having read the registry lately"),
         (Bug::RightNotRechecked, "given beyond the right"),
         (Bug::RepeatUnrecorded, "given again without a record of it"),
-        (Bug::SecondAskedAccepted, "given twice, and not the same"),
+        (Bug::SecondAskedAccepted, "given before it was on record"),
         (Bug::NotMinimised, "goes beyond its question"),
         (Bug::LeavingUnrecorded, "and 0 recorded as not"),
         (Bug::NeverEnded, "never ended"),

@@ -255,7 +255,7 @@ pub(super) async fn administrator(run: Run) {
         let Some(life) = run.life(slot) else { continue };
         let gateway = life.gateway.clone();
         let apply = async move { drop(gateway.apply_partners(vec![definition]).await) };
-        if dice.percent(40) {
+        if dice.percent(25) {
             let lift = run.fog();
             life.fate.spawn(Box::pin(apply));
             sleep(Duration::from_millis(200)).await;

@@ -40,6 +40,8 @@ pub(super) struct Promises {
     ground: Ground,
     reader: Writer,
     broken: Vec<String>,
+    /// How many records the log had when it was read last, and how far each partition is read.
+    count: u64,
     read: BTreeMap<Partition, u64>,
     queries: BTreeMap<Key, Vec<Asking>>,
     /// What every question on record was narrowed to, whether it counted or not.
@@ -86,6 +88,7 @@ impl Promises {
             reader: ground.writer("reader"),
             ground,
             broken: Vec::new(),
+            count: 0,
             read: BTreeMap::new(),
             queries: BTreeMap::new(),
             narrowed: BTreeMap::new(),
@@ -116,16 +119,20 @@ impl Promises {
 
     /// Reads what has come into the log.
     pub(super) fn read(&mut self) {
+        let count = self.ground.log().stats().records;
+        if std::mem::replace(&mut self.count, count) == count {
+            return;
+        }
         let mut records = self.ground.simulation.records();
+        records.retain(|stored| {
+            let next = self.read.entry(stored.position.partition).or_default();
+            let is_new = stored.position.offset == *next;
+            *next += u64::from(is_new);
+            is_new
+        });
         // Definitions first: who asked had read them.
         records.sort_by_key(|stored| stored.position.partition.topic != Topic::Partners);
-        for stored in records {
-            let next = self.read.entry(stored.position.partition).or_default();
-            if stored.position.offset == *next {
-                *next += 1;
-                self.read_record(&stored);
-            }
-        }
+        records.iter().for_each(|stored| self.read_record(stored));
     }
 
     fn read_record(&mut self, stored: &Stored) {

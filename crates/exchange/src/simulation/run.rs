@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use airut_domain::{keys::Digest, partner::Partner, query::LONGEST};
+use airut_domain::{keys::Digest, partner::Partner};
 use airut_log::Faults;
 use rand_chacha::{
     ChaCha8Rng,
@@ -36,11 +36,23 @@ pub(super) enum Weather {
     Foul,
 }
 
+/// How far a run has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Everything is set up.
+    Opening,
+    /// Everybody plays.
+    Play,
+    /// What was begun ends, and nothing goes wrong any more.
+    Over,
+}
+
 /// How long the partners play.
 const PLAY: Duration = Duration::from_secs(40);
 
-/// How long everything may take to end after that.
-const QUIET: Duration = Duration::from_secs(60);
+/// How long everything may take to end after that: what nobody answers ends at its deadline, half of the longest at most, and what
+/// its own gateway does not end a little later.
+const QUIET: Duration = Duration::from_secs(45);
 
 /// How often the promises are looked at.
 const LOOK: Duration = Duration::from_millis(500);
@@ -56,7 +68,7 @@ pub(super) struct Shared {
     rng: Mutex<ChaCha8Rng>,
     slots: Mutex<Vec<Option<Life>>>,
     faults: Mutex<Faults>,
-    over: Mutex<bool>,
+    phase: Mutex<Phase>,
 }
 
 impl std::ops::Deref for Run {
@@ -115,7 +127,21 @@ impl Shared {
     }
 
     pub(super) fn is_over(&self) -> bool {
-        *self.over.lock().unwrap()
+        *self.phase.lock().unwrap() == Phase::Over
+    }
+
+    /// What may befall a gateway now.
+    fn odds(&self) -> Odds {
+        match (self.weather, *self.phase.lock().unwrap()) {
+            (Weather::Foul, Phase::Play) => Odds { wait: 8, freeze: 700, crash: 1_500 },
+            (Weather::Fair, Phase::Play) => Odds { wait: 8, ..Odds::default() },
+            (Weather::Fair | Weather::Foul, Phase::Opening | Phase::Over) => Odds::default(),
+        }
+    }
+
+    fn enter(&self, phase: Phase) {
+        *self.phase.lock().unwrap() = phase;
+        self.slots.lock().unwrap().iter().flatten().for_each(|life| life.fate.face(self.odds()));
     }
 
     /// A promise was broken.
@@ -123,11 +149,9 @@ impl Shared {
         self.promises.lock().unwrap().broken(how);
     }
 
-    /// A life has ended.
-    fn end_of(&self, life: &Life) {
-        let mut promises = self.promises.lock().unwrap();
-        promises.done("crashed");
-        (0..life.fate.freezes()).for_each(|_| promises.done("frozen"));
+    /// Something has happened so many times.
+    fn done(&self, what: &str, times: u64) {
+        (0..times).for_each(|_| self.promises.lock().unwrap().done(what));
     }
 
     fn set_faults(&self, faults: Faults) {
@@ -163,9 +187,10 @@ pub(super) async fn play(seed: u64, weather: Weather) -> Result<Played, Vec<Stri
         rng: Mutex::new(rng),
         slots: Mutex::new(vec![None; count]),
         faults: Mutex::default(),
-        over: Mutex::new(false),
+        phase: Mutex::new(Phase::Opening),
     }));
     open(&run).await;
+    run.enter(Phase::Play);
     let mut players = vec![tokio::spawn(weather_changes(run.clone())), tokio::spawn(look(run.clone()))];
     for slot in 0..count {
         players.push(tokio::spawn(keep_alive(run.clone(), slot)));
@@ -177,19 +202,16 @@ pub(super) async fn play(seed: u64, weather: Weather) -> Result<Played, Vec<Stri
         players.push(tokio::spawn(players::caller(run.clone(), partner)));
     }
     sleep(PLAY).await;
-    *run.over.lock().unwrap() = true;
+    run.enter(Phase::Over);
     run.set_faults(Faults::default());
-    run.slots.lock().unwrap().iter().flatten().for_each(|life| life.fate.spare());
-    sleep(QUIET).await;
     for player in players {
-        match timeout(QUIET, player).await {
+        match timeout(3 * QUIET, player).await {
             Ok(Ok(())) => {}
             Ok(Err(panicked)) => run.broken(format_args!("a player fell: {panicked}")),
             Err(_) => run.broken("a player plays on"),
         }
     }
-    // What nobody answered ends at its deadline, and what its own gateway did not end a little later.
-    sleep(LONGEST).await;
+    sleep(QUIET).await;
     close(&run).await;
     let mut promises = run.promises.lock().unwrap();
     promises.at_the_end(weather);
@@ -216,12 +238,7 @@ async fn open(run: &Run) {
 
 /// A gateway begins a life of its own, if it comes that far.
 async fn begin_life(run: &Run, slot: usize) {
-    let odds = match (run.weather, run.is_over()) {
-        (Weather::Foul, false) => Odds { wait: 8, freeze: 6_000, crash: 9_000 },
-        (Weather::Fair, false) => Odds { wait: 8, ..Odds::default() },
-        (Weather::Fair | Weather::Foul, true) => Odds::default(),
-    };
-    let fate = Fate::new(&mut run.rng.lock().unwrap(), odds);
+    let fate = Fate::new(&mut run.rng.lock().unwrap(), run.odds());
     let (clock, random, spawning) = (run.ground.clock.clone(), run.ground.random.clone(), fate.clone());
     let world = World::new(clock, random, move |task| spawning.spawn(task));
     let incarnation = format!("gateway-{slot}-{}", run.dice().below(1_000_000));
@@ -230,6 +247,7 @@ async fn begin_life(run: &Run, slot: usize) {
     fate.spawn(Box::pin(async move { drop(begun.send(Gateway::start(settings).await)) }));
     match life.await {
         Ok(Ok(gateway)) => {
+            fate.face(run.odds());
             run.slots.lock().unwrap()[slot] = Some(Life { gateway, fate, incarnation });
         }
         Ok(Err(cause)) => run.broken(format_args!("a gateway can not start: {cause}")),
@@ -248,11 +266,12 @@ async fn keep_alive(run: Run, slot: usize) {
             Some(life) if life.fate.has_panicked() => run.broken(format_args!("{} panicked", life.incarnation)),
             Some(life) if !life.fate.has_crashed() => {
                 if run.is_over() {
-                    return;
+                    return run.done("frozen", life.fate.freezes());
                 }
             }
             dead => {
-                dead.iter().for_each(|life| run.end_of(life));
+                run.done("crashed", u64::from(dead.is_some()));
+                run.done("frozen", dead.map_or(0, |life| life.fate.freezes()));
                 run.slots.lock().unwrap()[slot] = None;
                 sleep(dice.up_to(Duration::from_secs(5))).await;
                 begin_life(&run, slot).await;

@@ -1,5 +1,7 @@
 //! The exchange from outside: what callers and responders are told, and what is on record then.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 mod queries;

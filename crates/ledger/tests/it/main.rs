@@ -3,7 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, missing_docs)]
 
-mod measure;
 mod restarts;
 mod service;
 mod signing;

@@ -413,6 +413,35 @@ async fn a_checkpoint_kept_outside_tells_what_was_cut_off_or_exchanged() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_log_has_trimmed_the_ledger_still_proves() {
+    let original = Original::make().await;
+    let copy = original.copy();
+    let log = open_log(copy.dir.path());
+    for number in [2, 5] {
+        log.trim(query(number, 0).partition, 20).await.unwrap();
+    }
+    let members = Partition::only(Topic::Members);
+    log.trim(members, log.end(members).await.unwrap()).await.unwrap();
+    drop(log);
+    let trimmed = report(copy.dir.path()).await;
+    assert!(trimmed.is_sound(), "{:?}", trimmed.findings);
+    assert_eq!((trimmed.entries, trimmed.unsigned), (540, 0));
+
+    let position = query(5, 7);
+    let entry = original.entry_of(position).unwrap();
+    copy.ledger(&format!("UPDATE entries SET leaf = CAST(leaf || X'00' AS BLOB) WHERE idx = {entry}"));
+    assert_eq!(report(copy.dir.path()).await.findings, [Finding::LeafChanged { entry, position }]);
+
+    // And it goes on from there.
+    let log = original.bench.log();
+    log.trim(position.partition, 20).await.unwrap();
+    let running = original.bench.ledger(&log);
+    fill(&log, 540..560).await;
+    running.signed(560).await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn records_after_the_last_checkpoint_and_an_older_file_are_told_apart() {
     let bench = Bench::filled(60).await;
     let older = tempfile::tempdir().unwrap();
