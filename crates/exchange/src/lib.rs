@@ -5,7 +5,7 @@
 //!
 //! What this crate must never do: disclose, push or give a receipt for anything but what the fold has accepted.
 
-#![cfg_attr(test, allow(clippy::unwrap_used))]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm))]
 
 // The tests' support is shared with the tests from outside, who name the crate.
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! every `planted!` is `false`.
 
 #[cfg(test)]
+#[allow(clippy::items_after_test_module, reason = "it is not a module of tests")]
 mod bugs {
     use std::cell::Cell;
 

@@ -129,7 +129,7 @@ impl Fate {
 impl State {
     fn befalls(&mut self, once_in: u64) -> bool {
         let drawn = self.rng.next_u64();
-        once_in != 0 && drawn % once_in == 0
+        once_in != 0 && drawn.is_multiple_of(once_in)
     }
 }
 

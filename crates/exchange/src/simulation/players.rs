@@ -142,7 +142,7 @@ fn given(
     response: &v1::QueryBenefitsResponse,
 ) {
     let mut promises = run.promises.lock().unwrap();
-    if !life.gateway.folds().registry_is_current(run.ground.now()) {
+    if !life.gateway.folds().registry_is_current(life.gateway.world.now()) {
         promises.broken(format_args!("{} disclosed without having read the registry lately", life.incarnation));
     }
     promises.given(&life.incarnation, partner, request, response);

@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
-use airut_domain::{keys::Digest, partner::Partner};
-use airut_log::Faults;
+use airut_domain::{keys::Digest, partner::Partner, time::Timestamp};
+use airut_log::{Clock, Faults};
 use rand_chacha::{
     ChaCha8Rng,
     rand_core::{Rng, SeedableRng},
@@ -236,10 +236,20 @@ async fn open(run: &Run) {
     }
 }
 
+/// A machine's clock: on a foul day it is up to half a second off.
+fn clock(run: &Run) -> Clock {
+    let off = match run.weather {
+        Weather::Fair => 0,
+        Weather::Foul => i64::try_from(run.dice().below(1_000)).unwrap() - 500,
+    };
+    let clock = run.ground.clock.clone();
+    Clock::new(move || Timestamp::from_millis(clock.now().as_millis() + off))
+}
+
 /// A gateway begins a life of its own, if it comes that far.
 async fn begin_life(run: &Run, slot: usize) {
     let fate = Fate::new(&mut run.rng.lock().unwrap(), run.odds());
-    let (clock, random, spawning) = (run.ground.clock.clone(), run.ground.random.clone(), fate.clone());
+    let (clock, random, spawning) = (clock(run), run.ground.random.clone(), fate.clone());
     let world = World::new(clock, random, move |task| spawning.spawn(task));
     let incarnation = format!("gateway-{slot}-{}", run.dice().below(1_000_000));
     let settings = run.ground.settings(&incarnation, FoldStore::Memory, world);

@@ -1,6 +1,6 @@
 //! The exchange from outside: what callers and responders are told, and what is on record then.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm)]
 
 mod support;
 
