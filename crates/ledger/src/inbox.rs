@@ -1,7 +1,8 @@
-//! What was read of the log and is not in the tree yet: leaves that wait for their place, and the order records that give it.
+//! What was read of the log and is not in the tree yet: leaves that wait for their place, and the order records that
+//! give it.
 //!
-//! Bounded: who fills it asks [`Inbox::is_full`] first and then takes no more from the tail. It never leaves out a record:
-//! offsets must follow each other without a gap, and a record that this build can not read is an error.
+//! Bounded: who fills it asks [`Inbox::is_full`] first and then takes no more from the tail. It never leaves out a
+//! record: offsets must follow each other without a gap, and a record that this build can not read is an error.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -76,13 +77,7 @@ pub(crate) struct Inbox {
 struct Lane {
     /// The offset that comes next.
     next: u64,
-    leaves: VecDeque<Waiting>,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    leaf: NewLeaf,
-    stamp: Timestamp,
+    leaves: VecDeque<NewLeaf>,
 }
 
 /// A record of `airut.order`.
@@ -165,7 +160,8 @@ impl Inbox {
         self.lanes.values().filter_map(|lane| Some(lane.leaves.front()?.stamp)).min()
     }
 
-    /// Takes in a record. One that was taken in before is passed over, since it can come both from the tail and from a read.
+    /// Takes in a record. One that was taken in before is passed over, since it can come both from the tail and from a
+    /// read.
     pub(crate) fn take(&mut self, record: &Stored) -> Result<(), TakeError> {
         let Position { partition, offset } = record.position;
         let expected = self.next(partition);
@@ -183,8 +179,7 @@ impl Inbox {
                 let bytes = leaf_bytes(record.position, record.stamp, &record.header);
                 self.leaves += 1;
                 self.bytes += bytes.len();
-                lane.leaves
-                    .push_back(Waiting { leaf: NewLeaf { position: record.position, bytes }, stamp: record.stamp });
+                lane.leaves.push_back(NewLeaf { position: record.position, stamp: record.stamp, bytes });
             }
         } else {
             self.next_order += 1;
@@ -200,7 +195,7 @@ impl Inbox {
     pub(crate) fn has_leaf_beyond(&self, ordered: &Fold) -> bool {
         let mut lanes = self.lanes.iter();
         lanes.any(|(partition, lane)| {
-            lane.leaves.back().is_some_and(|waiting| waiting.leaf.position.offset >= ordered.end(*partition))
+            lane.leaves.back().is_some_and(|leaf| leaf.position.offset >= ordered.end(*partition))
         })
     }
 
@@ -238,11 +233,11 @@ impl Inbox {
     fn gather_run(&mut self, run: &Runs, fold: &mut Fold, leaves: &mut Vec<NewLeaf>, room: &mut usize) -> Then {
         for segment in fold.segments(run) {
             let lane = self.lanes.get_mut(&segment.partition).expect("a segment is of an ordered partition");
-            while lane.leaves.front().is_some_and(|waiting| waiting.leaf.position.offset < segment.to) {
+            while lane.leaves.front().is_some_and(|leaf| leaf.position.offset < segment.to) {
                 if leaves.len() >= self.bounds.batch_leaves || *room == 0 {
                     return Then::Full;
                 }
-                let leaf = lane.leaves.pop_front().expect("looked at before").leaf;
+                let leaf = lane.leaves.pop_front().expect("looked at before");
                 fold.take(segment.partition, leaf.position.offset + 1);
                 self.leaves -= 1;
                 self.bytes -= leaf.bytes.len();

@@ -45,7 +45,8 @@ pub enum KeyError {
         /// The ledger as it is configured.
         expected: Origin,
     },
-    /// There is a ledger, but not the key that it was signed with. A new key would make every earlier checkpoint doubtful.
+    /// There is a ledger, but not the key that it was signed with. A new key would make every earlier checkpoint
+    /// doubtful.
     #[error("{} is missing, and the ledger beside it was signed with it: restore it", .0.display())]
     Missing(PathBuf),
 }

@@ -1,5 +1,5 @@
-//! The parts of a leaf. `domain::record::leaf_bytes` puts them together; this takes them apart again, so that an entry can be
-//! shown, and compared with its record, from the leaf alone.
+//! The parts of a leaf. `domain::record::leaf_bytes` puts them together; this takes them apart again, so that an entry
+//! can be shown, and compared with its record, from the leaf alone.
 
 use airut_domain::{
     partition::{Partition, Position, Topic},

@@ -1,15 +1,16 @@
 //! The ledger: proof of what the exchange did, by a part that only reads what the others record.
 //!
-//! Every record of the log but the ledger's own order and heartbeats is a leaf of one RFC 6962 tree. The log orders each
-//! partition by itself, so the order between them is recorded too, as runs in `airut.order`: any ledger that folds them comes
-//! to the same tree. A ledger signs only what it has read back and stored, so every checkpoint that it signs is a prefix of
-//! every later one. A leaf is in a signed checkpoint within a second of its record.
+//! Every record of the log but the ledger's own order and heartbeats is a leaf of one RFC 6962 tree. The log orders
+//! each partition by itself, so the order between them is recorded too, as runs in `airut.order`: any ledger that folds
+//! them comes to the same tree. A ledger signs only what it has read back and stored, so every checkpoint that it signs
+//! is a prefix of every later one. A leaf is in a signed checkpoint within a second of its record.
 //!
-//! What this crate must never do: sign what is not durable, sign two trees that contradict each other, leave out a record,
-//! or see a body (it has no keys for them). When its file fails twice or anything disagrees, it stops signing and says so.
+//! What this crate must never do: sign what is not durable, sign two trees that contradict each other, leave out a
+//! record, or see a body (it has no keys for them). When its file fails twice or anything disagrees, it stops signing
+//! and says so.
 //!
-//! In reading order: [`note`] is the checkpoints' format, `tree` and `order` are pure, `store` is the file, `inbox` and `run`
-//! are the work, [`Service`] answers, and [`verify()`] checks all of it without trusting any.
+//! In reading order: [`note`] is the checkpoints' format, `tree` and `order` are pure, `store` is the file, `inbox` and
+//! `run` are the work, [`Service`] answers, and [`verify()`] checks all of it without trusting any.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -148,8 +149,8 @@ enum LoadError {
 }
 
 impl Ledger {
-    /// Opens the ledger in its directory, or makes one with a key of its own. Checks that the file belongs to the log and to
-    /// the key, and that its tree has the root that was signed last. Blocks for a few file operations.
+    /// Opens the ledger in its directory, or makes one with a key of its own. Checks that the file belongs to the log
+    /// and to the key, and that its tree has the root that was signed last. Blocks for a few file operations.
     ///
     /// # Errors
     /// [`OpenError`]: nothing is signed with what does not agree.
@@ -172,8 +173,8 @@ impl Ledger {
         Ok(Self { shared, readers: Arc::new(Readers::new(path)) })
     }
 
-    /// Orders, stores and signs until `shutdown` is cancelled. May be dropped at any point: what is signed is durable, and the
-    /// next run goes on from what is stored.
+    /// Orders, stores and signs until `shutdown` is cancelled. May be dropped at any point: what is signed is durable,
+    /// and the next run goes on from what is stored.
     ///
     /// # Errors
     /// [`StopReason`]: it signs no more, and the status says so. After [`StopReason::Storage`] it may be run again.
@@ -200,8 +201,8 @@ impl Ledger {
         self.shared.files.key.verifier()
     }
 
-    /// The service that answers about it, for callers that `caller` identifies. Serves what was signed also when the ledger
-    /// has stopped.
+    /// The service that answers about it, for callers that `caller` identifies. Serves what was signed also when the
+    /// ledger has stopped.
     pub fn service(&self, caller: Caller) -> LedgerServiceServer<Service> {
         let service = Service::new(Arc::clone(&self.readers), self.status(), caller, self.shared.random.clone());
         LedgerServiceServer::new(service)
@@ -248,8 +249,7 @@ impl Files {
         let checkpoint = checkpoint
             .map_err(|error| LoadError::Disagrees(format!("the checkpoint that it holds is not valid: {error}")))?;
         let size = store.edge().size();
-        let root = if checkpoint.size <= size { store.root_at(checkpoint.size).ok() } else { None };
-        if root != Some(checkpoint.root) {
+        if checkpoint.size > size || store.root_at(checkpoint.size).map_err(LoadError::Storage)? != checkpoint.root {
             let what = format!("its tree of {size} leaves has not the root signed at {}", checkpoint.size);
             return Err(LoadError::Disagrees(what));
         }

@@ -1,5 +1,5 @@
-//! Checkpoints as C2SP signed notes (c2sp.org/signed-note, c2sp.org/tlog-checkpoint), so that standard verifiers can check
-//! them. Ed25519 only.
+//! Checkpoints as C2SP signed notes (c2sp.org/signed-note, c2sp.org/tlog-checkpoint), so that standard verifiers can
+//! check them. Ed25519 only.
 //!
 //! A note's text must be ignored until its signature is verified: [`VerifierKey::open`] is the only way to a
 //! [`Checkpoint`], and [`SigningKey::sign`] the only way to a note.
@@ -228,7 +228,8 @@ impl SigningKey {
         format!("{text}\n— {} {}\n", self.verifier.origin, STANDARD.encode(signature))
     }
 
-    /// The key as it is kept in its file, secret: `PRIVATE+KEY+name+hash+base64`, which Go's note package reads as well.
+    /// The key as it is kept in its file, secret: `PRIVATE+KEY+name+hash+base64`, which Go's note package reads as
+    /// well.
     pub(crate) fn to_secret_text(&self) -> String {
         let seed = STANDARD.encode([&[ED25519], self.seed.as_slice()].concat());
         format!("{PRIVATE}{}+{}+{seed}", self.verifier.origin, hex::encode(self.verifier.id()))

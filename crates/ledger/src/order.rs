@@ -1,9 +1,9 @@
 //! The fold of `airut.order`: which leaf comes next, and how far that is settled. Pure and total.
 //!
-//! Any ledger that folds the same records comes to the same order. A run says only up to where a partition is taken into the
-//! tree, so of two ledgers that order at the same time the first in the log wins and the other's run adds what is left: a run
-//! that ends where the fold already stands, or before, is void. For the same reason a run that was half taken in before a
-//! restart is simply applied again.
+//! Any ledger that folds the same records comes to the same order. A run says only up to where a partition is taken
+//! into the tree, so of two ledgers that order at the same time the first in the log wins and the other's run adds what
+//! is left: a run that ends where the fold already stands, or before, is void. For the same reason a run that was half
+//! taken in before a restart is simply applied again.
 
 use std::collections::BTreeMap;
 

@@ -7,9 +7,10 @@
 //! 4. only a stored tree is signed, and only when every order record that came has been applied;
 //! 5. the checkpoint is appended to `airut.order`, and only then shown.
 //!
-//! A ledger that dies between two of them begins again at 1 from what it has stored. An append whose outcome is unknown is
-//! simply made again: a run says up to where, so a second one adds nothing. When it can not take in more than a bound, it reads
-//! what it needs from the log directly instead of from the tail, and so gets on with constant memory after any pause.
+//! A ledger that dies between two of them begins again at 1 from what it has stored. An append whose outcome is unknown
+//! is simply made again: a run says up to where, so a second one adds nothing. When it can not take in more than a
+//! bound, it reads what it needs from the log directly instead of from the tail, and so gets on with constant memory
+//! after any pause.
 
 use std::{sync::Arc, time::Duration};
 
@@ -105,8 +106,8 @@ struct Work<'a> {
     fold: Fold,
     /// Up to where the runs go that were appended, whether or not they have come back.
     ordered: Fold,
-    /// Where `airut.order` ended at the beginning, once the log has said so: nothing is ordered or signed before all of it is
-    /// known.
+    /// Where `airut.order` ended at the beginning, once the log has said so: nothing is ordered or signed before all of
+    /// it is known.
     begun_at: Option<u64>,
     /// The largest checkpoint, from the log or signed here.
     signed: Option<Signed>,
@@ -130,6 +131,7 @@ impl<'a> Work<'a> {
         })?;
         let fold = store.fold().clone();
         let inbox = Inbox::new(&fold, shared.bounds);
+        let unsigned_since = store.stamp_of(signed.as_ref().map_or(0, |signed| signed.size))?;
         Ok(Self {
             tail: shared.log.tail(&inbox.positions()),
             store: Some(store),
@@ -139,7 +141,7 @@ impl<'a> Work<'a> {
             begun_at: None,
             signed,
             unordered_since: None,
-            unsigned_since: None,
+            unsigned_since,
             last_signed: None,
             read_trouble: None,
             append_trouble: None,
@@ -231,6 +233,7 @@ impl<'a> Work<'a> {
         for (passed, checkpoint) in &checkpoints {
             self.remember(passed, checkpoint);
         }
+        self.unsigned_since = self.unsigned_since.or_else(|| leaves.iter().map(|leaf| leaf.stamp).min());
         if !leaves.is_empty() || !checkpoints.is_empty() {
             let checkpoint = self.signed.as_ref().map(Signed::to_recorded);
             self.store(Batch { leaves, fold: self.fold.clone(), checkpoint }, checkpoints).await?;
@@ -340,6 +343,7 @@ impl<'a> Work<'a> {
             }
             ends.into_iter().for_each(|(partition, end)| self.ordered.take(partition, end));
         }
+        self.append_trouble = None;
         self.unordered_since = None;
     }
 
@@ -352,12 +356,13 @@ impl<'a> Work<'a> {
         let (size, root) = (edge.size(), edge.root());
         let note = self.shared.files.key.sign(size, root);
         let Some(stamp) = self.append(Order::Checkpoint(note.clone())).await else { return };
+        self.append_trouble = None;
         self.signed = Some(Signed { note: note.into(), size, root, stamp });
         self.last_signed = Some(Instant::now());
     }
 
-    /// Appends a record to `airut.order`, and gives its stamp. None when the log did not take it, or may not have: it is tried
-    /// again.
+    /// Appends a record to `airut.order`, and gives its stamp. None when the log did not take it, or may not have: it
+    /// is tried again.
     async fn append(&mut self, order: Order) -> Option<Timestamp> {
         let header = Header {
             rules: RULES,
@@ -369,10 +374,7 @@ impl<'a> Work<'a> {
         let header = airut_wire::record::encode(&header);
         let record = Unstamped { header, body: Vec::new(), traceparent: String::new() };
         match self.shared.log.append(ORDER, record).await {
-            Ok((_, stamp)) => {
-                self.append_trouble = None;
-                Some(stamp)
-            }
+            Ok((_, stamp)) => Some(stamp),
             Err(error) => {
                 tracing::warn!(%error, "the ledger's order was not taken by the log; trying again");
                 self.append_trouble = Some(error.to_string());
@@ -386,12 +388,8 @@ impl<'a> Work<'a> {
     /// Tells where the ledger stands, to those who watch, when something changed.
     fn publish(&mut self) {
         let size = self.size();
-        let all_signed = self.signed.as_ref().is_some_and(|signed| signed.size >= size);
-        if all_signed || size == 0 {
+        if self.signed.as_ref().map_or(0, |signed| signed.size) >= size {
             self.unsigned_since = self.inbox.oldest();
-        } else if self.unsigned_since.is_none() {
-            // Only after a start: what was stored is at most a moment older.
-            self.unsigned_since = self.signed.as_ref().map(|signed| signed.stamp).or(self.inbox.oldest());
         }
         let trouble = self.append_trouble.as_ref().or(self.read_trouble.as_ref());
         let health = match trouble {

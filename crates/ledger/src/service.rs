@@ -1,7 +1,8 @@
 //! `LedgerService`: the newest checkpoint for every partner, entries and proofs for those they concern.
 //!
-//! Auditors see every entry, others those that they are a party of. To anybody else an entry does not exist: the answer, and
-//! the time it takes, are the same as for a record that never was. Nothing is shown that is not in a signed checkpoint.
+//! Auditors see every entry, others those that they are a party of. To anybody else an entry does not exist: the
+//! answer, and the time it takes, are the same as for a record that never was. Nothing is shown that is not in a signed
+//! checkpoint.
 
 use std::{
     ops::ControlFlow,

@@ -9,10 +9,11 @@ use airut_domain::{keys::Digest, time::Timestamp};
 pub struct Status {
     /// How many leaves are in the stored tree, signed or not.
     pub size: u64,
-    /// The newest signed checkpoint. None until the first one is signed, and while a ledger that has just started looks for
-    /// the newest in the log, so that it never goes back to an older one.
+    /// The newest signed checkpoint. None until the first one is signed, and while a ledger that has just started looks
+    /// for the newest in the log, so that it never goes back to an older one.
     pub checkpoint: Option<Signed>,
-    /// The stamp of the oldest leaf that was read and is not in a signed checkpoint; none when all are. Its age is the lag.
+    /// The stamp of the oldest leaf that was read and is not in a signed checkpoint; none when all are. Its age is the
+    /// lag.
     pub unsigned_since: Option<Timestamp>,
     /// How it fares.
     pub health: Health,

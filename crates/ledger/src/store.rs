@@ -1,10 +1,10 @@
 //! The ledger's file: leaves, tiles, and how far the log is in them, in one SQLite file and always in one transaction.
 //!
-//! The file is a fold: all of it can be made again from the log. It must never be ahead of itself, so positions, leaves and
-//! tree move together or not at all; a transaction is durable when it returns (`synchronous=FULL`).
+//! The file is a fold: all of it can be made again from the log. It must never be ahead of itself, so positions, leaves
+//! and tree move together or not at all; a transaction is durable when it returns (`synchronous=FULL`).
 //!
-//! Tiles are blobs as C2SP tlog-tiles publishes them, entries the exact leaf bytes. The tree's right edge is kept in memory
-//! besides, and moves only after the commit: after an error the store is dropped and opened anew.
+//! Tiles are blobs as C2SP tlog-tiles publishes them, entries the exact leaf bytes. The tree's right edge is kept in
+//! memory besides, and moves only after the commit: after an error the store is dropped and opened anew.
 
 mod read;
 
@@ -20,6 +20,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
 
 pub(crate) use self::read::{Reader, RowFault, State, StoredEntry};
 use crate::{
+    leaf,
     order::{Fold, ordered_partitions},
     tree::{self, Edge, TileId},
 };
@@ -74,6 +75,8 @@ pub(crate) enum StoreError {
 pub(crate) struct NewLeaf {
     /// Its record's place.
     pub(crate) position: Position,
+    /// When the log took it.
+    pub(crate) stamp: Timestamp,
     /// What is hashed.
     pub(crate) bytes: Vec<u8>,
 }
@@ -152,8 +155,14 @@ impl Store {
         tree::root_at(size, |tile, places| read::hashes(&self.connection, tile, places))
     }
 
-    /// Appends the leaves and moves the positions. Durable when it returns; after an error the store must be opened anew,
-    /// because the transaction may have come through.
+    /// When the log took the record of an entry; none when there is no such entry.
+    pub(crate) fn stamp_of(&self, index: u64) -> Result<Option<Timestamp>, StoreError> {
+        let Some(bytes) = read::leaf(&self.connection, index)? else { return Ok(None) };
+        leaf::parse(&bytes).map(|leaf| Some(leaf.stamp)).ok_or(StoreError::Value { table: "entries" })
+    }
+
+    /// Appends the leaves and moves the positions. Durable when it returns; after an error the store must be opened
+    /// anew, because the transaction may have come through.
     pub(crate) fn append(&mut self, batch: Batch) -> Result<(), StoreError> {
         let mut edge = self.edge.clone();
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -215,8 +224,8 @@ fn move_ends(
     Ok(())
 }
 
-/// Creates an empty file that nobody else may read, and makes its name durable. One that is there is not even opened: closing
-/// it again would drop the locks that SQLite has on it.
+/// Creates an empty file that nobody else may read, and makes its name durable. One that is there is not even opened:
+/// closing it again would drop the locks that SQLite has on it.
 fn create_file(path: &Path) -> io::Result<()> {
     match fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(_) => fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all(),
@@ -225,7 +234,8 @@ fn create_file(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Brings the schema up in one transaction: a new file's all of it, and in an older one the partitions that are new since.
+/// Brings the schema up in one transaction: a new file's all of it, and in an older one the partitions that are new
+/// since.
 fn prepare(connection: &mut Connection, identity: &Identity) -> Result<(), StoreError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     if read::is_new(&transaction)? {
@@ -291,9 +301,10 @@ mod tests {
         Identity { log: "log".to_owned(), key: "key".to_owned() }
     }
 
-    fn leaf(offset: u64) -> NewLeaf {
+    fn new_leaf(offset: u64) -> NewLeaf {
         let position = Position { partition: Partition::only(Topic::Partners), offset };
-        NewLeaf { position, bytes: leaf_bytes(position, Timestamp::from_millis(5), &offset.to_be_bytes()) }
+        let stamp = Timestamp::from_millis(5);
+        NewLeaf { position, stamp, bytes: leaf_bytes(position, stamp, &offset.to_be_bytes()) }
     }
 
     /// Batches of uneven sizes, up to `size` leaves.
@@ -307,7 +318,7 @@ mod tests {
             let mut fold = store.fold().clone();
             fold.take(Partition::only(Topic::Partners), end);
             fold.applied(fold.next);
-            store.append(Batch { leaves: (next..end).map(leaf).collect(), fold, checkpoint: None }).unwrap();
+            store.append(Batch { leaves: (next..end).map(new_leaf).collect(), fold, checkpoint: None }).unwrap();
             next = end;
             if next == size {
                 return;
@@ -319,7 +330,7 @@ mod tests {
     fn a_store_opened_anew_goes_on_with_the_same_tree() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ledger.sqlite");
-        let hashes: Vec<Digest> = (0..2000).map(|offset| leaf_hash(&leaf(offset).bytes)).collect();
+        let hashes: Vec<Digest> = (0..2000).map(|offset| leaf_hash(&new_leaf(offset).bytes)).collect();
         for size in [0, 1, 255, 256, 700, 701, 1536, 2000] {
             let (mut store, _) = Store::open(&path, &identity()).unwrap();
             fill(&mut store, size);
@@ -333,13 +344,13 @@ mod tests {
         }
         let reader = Reader::open(&path).unwrap();
         for index in [0, 255, 256, 1999] {
-            assert_eq!(reader.index_of(leaf(index).position).unwrap(), Some(index));
-            assert_eq!(reader.leaf(index).unwrap(), Some(leaf(index).bytes));
+            assert_eq!(reader.index_of(new_leaf(index).position).unwrap(), Some(index));
+            assert_eq!(reader.leaf(index).unwrap(), Some(new_leaf(index).bytes));
             let path = reader.path(index, 1537.max(index + 1)).unwrap();
             let size = usize::try_from(1537.max(index + 1)).unwrap();
             assert_eq!(path, merkle::path(&hashes[..size], usize::try_from(index).unwrap()));
         }
-        assert_eq!(reader.index_of(leaf(2000).position).unwrap(), None);
+        assert_eq!(reader.index_of(new_leaf(2000).position).unwrap(), None);
     }
 
     #[test]
@@ -350,7 +361,7 @@ mod tests {
         fill(&mut store, 300);
         let (root, fold) = (store.edge().root(), store.fold().clone());
         // The second leaf is there already.
-        let batch = Batch { leaves: vec![leaf(300), leaf(7)], fold: Fold::default(), checkpoint: None };
+        let batch = Batch { leaves: vec![new_leaf(300), new_leaf(7)], fold: Fold::default(), checkpoint: None };
         assert!(store.append(batch).is_err());
         assert_eq!((store.edge().root(), store.fold()), (root, &fold));
         let (store, _) = Store::open(&path, &identity()).unwrap();

@@ -1,8 +1,9 @@
 //! The tree of RFC 6962 in tiles, pure.
 //!
-//! A tile holds up to 256 neighbouring hashes of one level, as C2SP tlog-tiles cuts a tree: tile `(0, n)` the leaf hashes
-//! `256 n ..`, tile `(1, n)` the roots of 256 full tiles of level 0, and so on. A proof reads parts of a few tiles instead of
-//! the tree, and a full tile never changes again. Only the right edge, one unfinished tile a level, is kept in memory.
+//! A tile holds up to 256 neighbouring hashes of one level, as C2SP tlog-tiles cuts a tree: tile `(0, n)` the leaf
+//! hashes `256 n ..`, tile `(1, n)` the roots of 256 full tiles of level 0, and so on. A proof reads parts of a few
+//! tiles instead of the tree, and a full tile never changes again. Only the right edge, one unfinished tile a level, is
+//! kept in memory.
 
 use std::ops::Range;
 
@@ -118,8 +119,8 @@ impl Edge {
     }
 }
 
-/// The root that the tree had with `size` leaves, read from the tiles of a tree that has at least as many. `read` gives the
-/// hashes at these places of a tile, all of them.
+/// The root that the tree had with `size` leaves, read from the tiles of a tree that has at least as many. `read` gives
+/// the hashes at these places of a tile, all of them.
 ///
 /// # Errors
 /// Those of `read`.
@@ -130,7 +131,8 @@ pub(crate) fn root_at<E>(
     if size == 0 { Ok(merkle::root(&[])) } else { range_root(0..size, &mut read) }
 }
 
-/// The inclusion path of the leaf at `index` in the tree of `size` leaves, the lowest hash first, as in RFC 6962 section
+/// The inclusion path of the leaf at `index` in the tree of `size` leaves, the lowest hash first, as in RFC 6962
+/// section
 /// 2.1.1. `index` must be below `size`.
 ///
 /// # Errors
@@ -157,7 +159,8 @@ pub(crate) fn path<E>(
     Ok(path)
 }
 
-/// The root over a range of leaves as RFC 6962 splits a tree: its start is a multiple of the power of two that covers it.
+/// The root over a range of leaves as RFC 6962 splits a tree: its start is a multiple of the power of two that covers
+/// it.
 fn range_root<E>(
     range: Range<u64>,
     read: &mut impl FnMut(TileId, Range<usize>) -> Result<Vec<Digest>, E>,

@@ -1,11 +1,12 @@
 //! `airut ledger verify`: checks a log and its ledger against each other and against what was signed, trusting neither.
 //!
-//! One pass, in constant memory, over `airut.order`, every partition and every entry at once: the runs say which record comes
-//! next, the log has the record, the ledger its leaf, the tree its hash. Three witnesses for each entry: where one was
-//! changed, the other two say which. What was changed in all of them the signed checkpoints tell.
+//! One pass, in constant memory, over `airut.order`, every partition and every entry at once: the runs say which record
+//! comes next, the log has the record, the ledger its leaf, the tree its hash. Three witnesses for each entry: where
+//! one was changed, the other two say which. What was changed in all of them the signed checkpoints tell.
 //!
-//! Where `airut.order` itself was changed it can not say what comes next. Then the ledger's own order is followed up to the
-//! next checkpoint: if the root that was signed there is the root of what was followed, that order was the right one.
+//! Where `airut.order` itself was changed it can not say what comes next. Then the ledger's own order is followed up to
+//! the next checkpoint: if the root that was signed there is the root of what was followed, that order was the right
+//! one.
 //!
 //! It changes nothing. For a log that nobody writes to meanwhile.
 
@@ -32,14 +33,14 @@ use crate::{
     store::{Reader, StoreError},
 };
 
-/// What is known from outside the data directory. Who can change everything in it can also make a new key and sign anew: only
-/// what was kept elsewhere tells.
+/// What is known from outside the data directory. Who can change everything in it can also make a new key and sign
+/// anew: only what was kept elsewhere tells.
 #[derive(Clone, Debug, Default)]
 pub struct Outside {
     /// The verifier key; that of the directory when none is given.
     pub key: Option<VerifierKey>,
-    /// A checkpoint kept outside, as a signed note, such as that of a receipt. Tells whether the ledger was cut off or another
-    /// was put in its place.
+    /// A checkpoint kept outside, as a signed note, such as that of a receipt. Tells whether the ledger was cut off or
+    /// another was put in its place.
     pub checkpoint: Option<String>,
 }
 
@@ -104,8 +105,8 @@ pub enum VerifyError {
     OrderTrimmed(u64),
 }
 
-/// Verifies the log and the ledger in this directory. Takes some microseconds for each record, and blocks its thread while
-/// it reads: for a command line.
+/// Verifies the log and the ledger in this directory. Takes some microseconds for each record, and blocks its thread
+/// while it reads: for a command line.
 ///
 /// # Errors
 /// [`VerifyError`] when there is nothing to verify. Whatever is wrong with what there is is in the report.

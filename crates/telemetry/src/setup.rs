@@ -93,9 +93,11 @@ pub fn start(settings: &Settings) -> Result<Telemetry, SetupError> {
             .with_threads(false)
             .with_target(false)
             .with_tracked_inactivity(false)
-            // Only what is ours: other crates' spans and every event stay out, so that nothing unforeseen is exported.
-            .with_filter(Targets::new().with_target(span::TARGET, LevelFilter::INFO))
     });
+    // Only what is ours: other crates' spans and every event stay out, so that nothing unforeseen is exported. A layer that is
+    // not there needs a filter too, or it would count as one that wants everything.
+    let exported = if spans.is_some() { LevelFilter::INFO } else { LevelFilter::OFF };
+    let spans = spans.with_filter(Targets::new().with_target(span::TARGET, exported));
     tracing_subscriber::registry()
         .with(logs.with_filter(filter))
         .with(spans)

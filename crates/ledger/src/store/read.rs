@@ -112,8 +112,7 @@ impl Reader {
 
     /// The leaf of an entry.
     pub(crate) fn leaf(&self, index: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        let mut select = self.connection.prepare_cached("SELECT leaf FROM entries WHERE idx = ?")?;
-        Ok(select.query_row([integer(index)], |row| row.get(0)).optional()?)
+        leaf(&self.connection, index)
     }
 
     /// Hands out the entries of a range in their order until `take` says that it has enough, or fails.
@@ -136,7 +135,8 @@ impl Reader {
         Ok(())
     }
 
-    /// Up to `limit` rows of the entries as they are, from an index on. An error ends them, behind those read before it.
+    /// Up to `limit` rows of the entries as they are, from an index on. An error ends them, behind those read before
+    /// it.
     pub(crate) fn rows(&self, from: u64, limit: usize) -> (Vec<StoredEntry>, Result<(), RowFault>) {
         let mut found = Vec::new();
         let outcome = self.read_rows(from, limit, &mut found);
@@ -179,7 +179,8 @@ impl Reader {
         Ok(select.query_row([tile_id(tile)], |row| row.get(0)).optional()?)
     }
 
-    /// What SQLite itself finds wrong with the file: at most `limit` messages, about pages and indexes, never of content.
+    /// What SQLite itself finds wrong with the file: at most `limit` messages, about pages and indexes, never of
+    /// content.
     pub(crate) fn integrity(&self, limit: u32) -> Result<Vec<String>, RowFault> {
         let mut check = self.connection.prepare(&format!("PRAGMA integrity_check({limit})"))?;
         let messages = check.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
@@ -221,6 +222,11 @@ pub(super) fn state(connection: &Connection) -> Result<State, StoreError> {
     })?;
     let (size, order_next) = (unsigned(size, "ledger")?, unsigned(order_next, "ledger")?);
     Ok(State { identity, size, order_next, checkpoint })
+}
+
+pub(super) fn leaf(connection: &Connection, index: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    let mut select = connection.prepare_cached("SELECT leaf FROM entries WHERE idx = ?")?;
+    Ok(select.query_row([integer(index)], |row| row.get(0)).optional()?)
 }
 
 /// The hashes at these places of a tile, all of them.

@@ -1,5 +1,5 @@
-//! The tree computed again, entry by entry, from three witnesses: the log's record, the stored leaf, and the tree's hash. Where
-//! one differs, the other two say which.
+//! The tree computed again, entry by entry, from three witnesses: the log's record, the stored leaf, and the tree's
+//! hash. Where one differs, the other two say which.
 
 use std::{collections::BTreeMap, ops::Range};
 

@@ -1,5 +1,5 @@
-//! What remains to be compared once every entry and record was: what the ledger's file says of itself, and the checkpoints that
-//! are not in the log.
+//! What remains to be compared once every entry and record was: what the ledger's file says of itself, and the
+//! checkpoints that are not in the log.
 
 use airut_domain::partition::Position;
 

@@ -1,4 +1,5 @@
-//! The ledger's file, read entry by entry past any damage: the leaf that is stored, and the hash that the tree has for it.
+//! The ledger's file, read entry by entry past any damage: the leaf that is stored, and the hash that the tree has for
+//! it.
 
 use std::{collections::VecDeque, ops::Range};
 

@@ -114,8 +114,8 @@ impl Running {
     }
 }
 
-/// Appends entries, many at once: queries in every partition with a body, and now and then a refusal, a stream, and a heartbeat,
-/// which is no entry.
+/// Appends entries, many at once: queries in every partition with a body, and now and then a refusal, a stream, and a
+/// heartbeat, which is no entry.
 pub(crate) async fn fill(log: &Log, numbers: std::ops::Range<u64>) -> Vec<Position> {
     let appends = numbers.map(|number| {
         let log = log.clone();
