@@ -71,10 +71,13 @@ async fn others_are_served<T>(exchange: &Exchange, data: &Path, what: &str, atta
     while held.is_none() || times.len() < answered_before + HELD {
         let asked = Instant::now();
         let request = question(&format!("{what}-{}", times.len()), &subject);
+        let over_new_connection = times.len().is_multiple_of(4);
         let mut asking = std::pin::pin!(async {
-            let fresh =
-                if times.len() % 4 == 0 { Some(channel(data, exchange.address, "pirkanmaa").await) } else { None };
-            let answer = ask(fresh.as_ref().unwrap_or(&kept), &request, PATIENCE).await;
+            let channel = match over_new_connection {
+                true => channel(data, exchange.address, "pirkanmaa").await,
+                false => kept.clone(),
+            };
+            let answer = ask(&channel, &request, PATIENCE).await;
             answer.unwrap_or_else(|status| panic!("{what}: {} is not answered: {status}", request.query_id));
         });
         loop {

@@ -270,3 +270,31 @@ impl State {
 pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     postcard::to_stdvec(value).expect("state is plain data")
 }
+
+#[cfg(test)]
+mod tests {
+    use airut_domain::{member::Event, record::RULES};
+
+    use super::*;
+
+    fn heartbeat(offset: u64) -> Stored {
+        let author: airut_domain::id::Incarnation = "gateway".parse().unwrap();
+        let kind = Kind::Member(Event::Heartbeat(author.clone()));
+        let header = airut_wire::record::encode(&Header { rules: RULES, nonce: [7; 16], author, body: None, kind });
+        let position = Position { partition: Partition::only(Topic::Members), offset };
+        Stored { position, stamp: Timestamp::from_millis(1), header, body: Vec::new(), traceparent: String::new() }
+    }
+
+    #[test]
+    fn a_gap_or_a_repeat_in_the_offsets_stops_the_fold() {
+        let mut state = State::open(Store::memory()).unwrap();
+        // What is left of a log may begin anywhere; from there on nothing may be missing.
+        for offset in 5..8 {
+            assert!(state.apply(&heartbeat(offset)).is_ok());
+        }
+        for offset in [7, 9] {
+            let stopped = state.apply(&heartbeat(offset)).err();
+            assert!(matches!(stopped, Some(FoldError::Gap { expected: 8, .. })), "{stopped:?}");
+        }
+    }
+}

@@ -366,3 +366,90 @@ fn key_from(bytes: &[u8]) -> Result<QueryKey, StoreError> {
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
     postcard::from_bytes(bytes).map_err(|_| StoreError::Row)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use airut_domain::{keys::Digest, partition::Position, query::WhyNot, time::Timestamp};
+
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    const LOG: LogId = LogId([1; 16]);
+
+    fn began() -> Timestamp {
+        Timestamp::from_millis(1_795_334_400_000)
+    }
+
+    fn key() -> QueryKey {
+        QueryKey { asker: "pirkanmaa".parse().unwrap(), query_id: "q-1".parse().unwrap() }
+    }
+
+    /// A query that ended without an answer when the test began.
+    fn ended() -> (Partition, Query) {
+        let partition = Partition { topic: Topic::Queries, number: 3 };
+        let phase = Phase::Unanswered { why: WhyNot::NoAnswer, at: began() };
+        let query = Query { fingerprint: Digest::of(b"content"), asked: Position { partition, offset: 0 }, phase };
+        (partition, query)
+    }
+
+    /// How far a fold has come in the query's partition.
+    fn cursor(time: Timestamp) -> Cursor {
+        let (partition, _) = ended();
+        Cursor { positions: [(partition, 2)].into(), times: [(partition, time)].into() }
+    }
+
+    async fn settle(store: &mut Store) {
+        let written = store.take_writing().expect("it was flushed").await.unwrap();
+        store.settled(written).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_day_that_is_just_being_dropped_is_not_looked_into() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::file(&dir.path().join("folds"), LOG).unwrap();
+        let (partition, query) = ended();
+        store.put(partition, key(), query.clone());
+        store.flush(&cursor(began()), &Small::default(), &Kept::default());
+        settle(&mut store).await;
+        assert_eq!(store.query(&key()).unwrap(), Some(query));
+        store.flush(&cursor(began() + 9 * DAY), &Small::default(), &Kept::default());
+        // The writing has ended, and the table with it; nobody has looked after it yet.
+        while !store.must_settle() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(store.query(&key()).unwrap(), None);
+        store.for_each(|_, key, _| panic!("{key:?} is forgotten")).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_written_is_kept_and_written_with_the_next_batch() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("folds");
+        let mut store = Store::file(&path, LOG).unwrap();
+        let (partition, query) = ended();
+        store.put(partition, key(), query.clone());
+        let fault = Connection::open(&path).unwrap();
+        fault.execute_batch("ALTER TABLE state RENAME TO elsewhere").unwrap();
+        store.flush(&cursor(began()), &Small::default(), &Kept::default());
+        settle(&mut store).await;
+        assert_eq!(store.query(&key()).unwrap(), Some(query.clone()));
+        fault.execute_batch("ALTER TABLE elsewhere RENAME TO state").unwrap();
+        store.flush(&cursor(began()), &Small::default(), &Kept::default());
+        settle(&mut store).await;
+        drop(store);
+        let again = Store::file(&path, LOG).unwrap();
+        assert_eq!(again.query(&key()).unwrap(), Some(query));
+        assert_eq!(again.load().unwrap().0, cursor(began()));
+    }
+
+    #[test]
+    fn a_file_of_another_build_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("folds");
+        drop(Store::file(&path, LOG).unwrap());
+        Connection::open(&path).unwrap().execute_batch("UPDATE state SET value = x'ff' WHERE name = 'format'").unwrap();
+        assert!(matches!(Store::file(&path, LOG), Err(StoreError::Format)));
+    }
+}
