@@ -1,5 +1,5 @@
-//! What tests share: a throwaway PKI ([`Pki`]), waits that have a bound ([`eventually`]) and parts of the machine that
-//! may be missing ([`available`]).
+//! What tests share: a throwaway PKI ([`Pki`]), a real Kafka ([`kafka`]), waits that have a bound ([`eventually`]) and
+//! parts of the machine that may be missing ([`available`]).
 //!
 //! Everything here panics where a test should fail. Nothing here stands in for a part of the exchange: tests use the
 //! real ones.
@@ -9,6 +9,8 @@ pub use pki::{Pki, now, system_clock};
 
 mod parts;
 pub use parts::{available, require};
+
+pub mod kafka;
 
 use std::time::Duration;
 

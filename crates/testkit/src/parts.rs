@@ -9,8 +9,8 @@ const REQUIRED: &str = "AIRUT_TEST_REQUIRE";
 ///
 /// # Panics
 /// It is missing, and `AIRUT_TEST_REQUIRE` names it.
-pub fn available(program: &str) -> bool {
-    require(program, on_path(program, env::var_os("PATH").as_deref())).is_some()
+pub fn available(name: &str) -> bool {
+    require(name, program(name)).is_some()
 }
 
 /// Passes on what was found of a part that is more than one program. If nothing was, says in plain words that the
@@ -30,6 +30,11 @@ fn leave_out(part: &str, required: &str) {
     let is_required = required.split(',').any(|name| name.trim() == part);
     assert!(!is_required, "{part} is missing, and {REQUIRED} says that it must be here");
     eprintln!("left out: this suite needs {part}, which was not found here");
+}
+
+/// The program of this name on the `PATH`.
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
+    on_path(name, env::var_os("PATH").as_deref())
 }
 
 fn on_path(program: &str, path: Option<&OsStr>) -> Option<PathBuf> {

@@ -9,7 +9,7 @@ use std::{
 use airut_domain::time::Timestamp;
 use airut_identity::{
     Bounds, Clock, TlsSettings,
-    dev_ca::{DevCa, Issued},
+    dev_ca::{DevCa, Issued, Leaf},
 };
 use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
@@ -55,6 +55,11 @@ impl Pki {
     /// A partner's certificate; the same one each time while it is valid.
     pub fn partner(&self, id: &str) -> Issued {
         self.ca.issue(&id.parse().expect("a partner's id"), now()).expect("a certificate can be issued")
+    }
+
+    /// A client certificate that is no partner's: its subject is `CN=<name>,O=<name>,C=FI`.
+    pub fn nameless(&self, name: &str) -> Issued {
+        self.ca.issue_as(name, &Leaf::nameless(now())).expect("a certificate can be issued")
     }
 
     /// The settings of a listener that serves with this PKI.
