@@ -79,6 +79,26 @@ pub enum OpenError {
         /// Why.
         cause: Cause,
     },
+    /// Kafka can't be reached, does not take us, or does not do as asked.
+    #[error("{setting}: {cause}")]
+    Kafka {
+        /// The setting that the fault lies with, as the configuration names it: `log.kafka.ca`.
+        setting: &'static str,
+        /// Why.
+        cause: Cause,
+    },
+    /// A topic is configured otherwise than the log's promises need. It is not changed: somebody meant it.
+    #[error("the topic {topic} has {setting} = {found}, and needs {expected}")]
+    TopicSetting {
+        /// The topic.
+        topic: String,
+        /// The setting, as Kafka names it.
+        setting: &'static str,
+        /// What it is.
+        found: String,
+        /// What it must be.
+        expected: String,
+    },
 }
 
 /// Why an append gave no position.

@@ -3,7 +3,8 @@
 //! Everything else folds the log, so all that the exchange promises rests on what is promised here, by every engine:
 //!
 //! 1. An append that returned is durable: synced, or acknowledged by enough replicas, before it returned.
-//! 2. The records of a partition keep their order, and their offsets have no gap. Their stamps never decrease.
+//! 2. The records of a partition keep their order, and their offsets have no gap. Their stamps never decrease while the
+//!    clock that gives them does not step back: on Kafka, when a partition's leader moves, that is another broker's.
 //! 3. Every tail sees every record of every partition, in partition order, exactly once, from where it began.
 //! 4. What was acknowledged every later opening finds again, at the same position, until it is trimmed away.
 //! 5. What was not acknowledged is told as either *not written* (it is not there and never will be) or *outcome
@@ -16,9 +17,9 @@
 //! What this crate must never do: acknowledge before the record is durable, show a tail what a crash could take back,
 //! grow without bound while the disk is slow or full, or put a record's content into an error or a log line.
 //!
-//! There are two engines: *embedded*, one SQLite file on one machine ([`Log::embedded`]), and *simulated*, in memory
-//! and deterministic, with faults on demand ([`Log::simulated`]). One conformance suite, `tests/it/conformance.rs`,
-//! holds both to the list above.
+//! There are three engines: *embedded*, one SQLite file on one machine ([`Log::embedded`]); *Kafka*, for any number of
+//! processes ([`Log::kafka`]); and *simulated*, in memory and deterministic, with faults on demand
+//! ([`Log::simulated`]). One conformance suite, `tests/it/conformance.rs`, holds all to the list above.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -26,6 +27,7 @@ mod error;
 mod source;
 
 mod embedded;
+mod kafka;
 mod simulated;
 
 mod keyring;
@@ -43,6 +45,7 @@ use airut_domain::{
 pub use self::{
     embedded::Embedded,
     error::{AppendError, Cause, OpenError, ReadError, TailError, TrimError},
+    kafka::{KafkaCertificate, KafkaSettings, KafkaTls},
     keyring::{KeyRing, KeyRingError, NoSubjectKey},
     seal::UnsealError,
     simulated::{Faults, Simulation},
@@ -73,6 +76,7 @@ pub struct Log(Engine);
 #[derive(Clone)]
 enum Engine {
     Embedded(Arc<embedded::Engine>),
+    Kafka(Arc<kafka::Engine>),
     Simulated(Simulation),
 }
 
@@ -97,6 +101,17 @@ impl Log {
         embedded::Engine::open_read_only(path.as_ref()).map(|engine| Self(Engine::Embedded(Arc::new(engine))))
     }
 
+    /// Opens the log on Kafka: reaches the brokers, makes the topics that are missing and checks those that are there.
+    /// Bounded to about 15 s, and as much again where topics are to be made. Cancel safe, though topics may have been
+    /// made. To be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`OpenError::Kafka`] names the setting that is at fault, [`OpenError::TopicSetting`] and
+    /// [`OpenError::Partitions`] the topic.
+    pub async fn kafka(settings: KafkaSettings) -> Result<Self, OpenError> {
+        kafka::Engine::open(settings).await.map(|engine| Self(Engine::Kafka(Arc::new(engine))))
+    }
+
     /// A handle on a simulated log. All handles on one simulation see the same records.
     pub fn simulated(simulation: &Simulation) -> Self {
         Self(Engine::Simulated(simulation.clone()))
@@ -106,6 +121,7 @@ impl Log {
     pub fn identity(&self) -> LogId {
         match &self.0 {
             Engine::Embedded(engine) => engine.identity(),
+            Engine::Kafka(engine) => engine.identity(),
             Engine::Simulated(simulation) => simulation.identity(),
         }
     }
@@ -114,6 +130,7 @@ impl Log {
     pub fn is_shared(&self) -> bool {
         match &self.0 {
             Engine::Embedded(engine) => Arc::strong_count(engine) > 1,
+            Engine::Kafka(engine) => Arc::strong_count(engine) > 1,
             Engine::Simulated(_) => false,
         }
     }
@@ -122,7 +139,7 @@ impl Log {
     pub fn is_exclusive(&self) -> bool {
         match &self.0 {
             Engine::Embedded(_) => true,
-            Engine::Simulated(_) => false,
+            Engine::Kafka(_) | Engine::Simulated(_) => false,
         }
     }
 
@@ -138,6 +155,7 @@ impl Log {
     pub async fn append(&self, partition: Partition, record: Unstamped) -> Result<(Position, Timestamp), AppendError> {
         match &self.0 {
             Engine::Embedded(engine) => engine.append(partition, record).await,
+            Engine::Kafka(engine) => engine.append(partition, record).await,
             Engine::Simulated(simulation) => simulation.append(partition, record).await,
         }
     }
@@ -146,6 +164,7 @@ impl Log {
     pub fn tail(&self, from: &Positions) -> Tail {
         Tail(match &self.0 {
             Engine::Embedded(engine) => TailEngine::Embedded(engine.tail(from)),
+            Engine::Kafka(engine) => TailEngine::Kafka(Box::new(engine.tail(from))),
             Engine::Simulated(simulation) => TailEngine::Simulated(Box::new(simulation.tail(from))),
         })
     }
@@ -166,6 +185,7 @@ impl Log {
         let bounds = Bounds { records: READ_RECORDS, bytes: max_bytes };
         match &self.0 {
             Engine::Embedded(engine) => engine.read(partition, offsets, bounds).await,
+            Engine::Kafka(engine) => engine.read(partition, offsets, bounds).await,
             Engine::Simulated(simulation) => simulation.read(partition, offsets, bounds),
         }
     }
@@ -174,9 +194,8 @@ impl Log {
     ///
     /// # Errors
     /// When there is no such partition, or the log can't be asked.
-    // Async because an engine across the network has to ask; so is `end`.
     pub async fn start(&self, partition: Partition) -> Result<u64, ReadError> {
-        self.span(partition).map(|span| span.start)
+        self.span(partition).await.map(|span| span.start)
     }
 
     /// One past the last offset of the partition. Every record acknowledged before the call lies before it. Cancel
@@ -185,7 +204,7 @@ impl Log {
     /// # Errors
     /// When there is no such partition, or the log can't be asked.
     pub async fn end(&self, partition: Partition) -> Result<u64, ReadError> {
-        self.span(partition).map(|span| span.end)
+        self.span(partition).await.map(|span| span.end)
     }
 
     /// Drops the records of the partition before this offset, for good. Offsets go on as if they were there. Trimming
@@ -196,6 +215,7 @@ impl Log {
     pub async fn trim(&self, partition: Partition, before: u64) -> Result<(), TrimError> {
         match &self.0 {
             Engine::Embedded(engine) => engine.trim(partition, before).await,
+            Engine::Kafka(engine) => engine.trim(partition, before).await,
             Engine::Simulated(simulation) => simulation.trim(partition, before),
         }
     }
@@ -204,13 +224,15 @@ impl Log {
     pub fn stats(&self) -> Stats {
         match &self.0 {
             Engine::Embedded(engine) => engine.stats(),
+            Engine::Kafka(engine) => engine.stats(),
             Engine::Simulated(simulation) => simulation.stats(),
         }
     }
 
-    fn span(&self, partition: Partition) -> Result<Range<u64>, ReadError> {
+    async fn span(&self, partition: Partition) -> Result<Range<u64>, ReadError> {
         match &self.0 {
             Engine::Embedded(engine) => engine.span(partition),
+            Engine::Kafka(engine) => engine.span(partition).await,
             Engine::Simulated(simulation) => simulation.span(partition),
         }
     }
@@ -220,6 +242,7 @@ impl fmt::Debug for Log {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let engine = match &self.0 {
             Engine::Embedded(_) => "embedded",
+            Engine::Kafka(_) => "kafka",
             Engine::Simulated(_) => "simulated",
         };
         write!(f, "Log({engine} {})", self.identity())
@@ -231,6 +254,7 @@ pub struct Tail(TailEngine);
 
 enum TailEngine {
     Embedded(embedded::Tail),
+    Kafka(Box<kafka::Tail>),
     Simulated(Box<simulated::Tail>),
 }
 
@@ -244,6 +268,7 @@ impl Tail {
     pub async fn next(&mut self) -> Result<Vec<Arc<Stored>>, TailError> {
         match &mut self.0 {
             TailEngine::Embedded(tail) => tail.next().await,
+            TailEngine::Kafka(tail) => tail.next().await,
             TailEngine::Simulated(tail) => tail.next().await,
         }
     }
@@ -278,7 +303,7 @@ impl fmt::Debug for Unstamped {
     }
 }
 
-/// A log's identity: random, given to it when it is made.
+/// A log's identity: random, given to it when it is made; on Kafka, a digest of the cluster's id and the topics' prefix.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogId(pub [u8; 16]);
 
@@ -298,13 +323,14 @@ impl fmt::Debug for LogId {
 /// What a log has done since it was opened, and what waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// How many times records were made durable: with group commit, far fewer than records.
+    /// How many times records were made durable: with group commit, far fewer than records. Kafka does not tell which
+    /// it took together: there, as many as records.
     pub commits: u64,
     /// How many records were.
     pub records: u64,
     /// What waits to be written now, in bytes.
     pub queued_bytes: usize,
-    /// How many times the file was opened anew because a write to it had failed.
+    /// How many times the file was opened anew because a write to it had failed, or a new producer took over.
     pub reopened: u64,
 }
 
