@@ -7,6 +7,7 @@ mod crashes;
 mod damage;
 mod disk;
 mod embedded;
+mod kafka;
 mod sealing;
 mod simulated;
 mod support;
