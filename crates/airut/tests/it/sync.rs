@@ -56,7 +56,7 @@ async fn each_receipt_follows_the_sync_of_its_record() {
     let trace = end(exchange, &trace).await;
 
     let steps = steps(&trace, &ids);
-    assert_eq!(receipts_after_their_syncs(&steps), Ok(QUERIES));
+    assert_eq!(receipts_after_their_syncs(&steps), Ok(QUERIES), "{steps:#?}");
     let is_sync = |step: &&Step| matches!(step, Step::SyncBegins(_) | Step::SyncReturns(_));
     let unsynced: Vec<Step> = steps.iter().filter(|step| !is_sync(step)).cloned().collect();
     assert_eq!(receipts_after_their_syncs(&unsynced), Err("query 0 was answered after 0 syncs".to_owned()));
@@ -82,7 +82,8 @@ async fn ask_one_after_another(exchange: &Exchange, data: &Path, ids: &[String])
 
 /// Stops it, and reads the trace once it is whole.
 async fn end(exchange: Exchange, trace: &Path) -> String {
-    let last = format!("{} +++ exited with 0 +++", exchange.pid());
+    // A process number takes five places at least.
+    let last = format!("{:<5} +++ exited with 0 +++", exchange.pid());
     assert!(exchange.stop().await.success());
     let mut text = String::new();
     eventually(PATIENCE, async || {
@@ -134,7 +135,8 @@ fn steps(trace: &str, ids: &[String]) -> Vec<Step> {
     for line in trace.lines() {
         let Some((thread, call)) = line.split_once(' ') else { continue };
         let (thread, call) = (thread.parse().expect("lines begin with a thread"), call.trim_start());
-        let result = || call.rsplit_once(") = ").and_then(|(_, result)| result.split(' ').next()?.parse::<i64>().ok());
+        // Short lines, such as the ends of unfinished ones, are filled with blanks before the result.
+        let result = || call.rsplit_once(" = ").and_then(|(_, result)| result.split(' ').next()?.parse::<i64>().ok());
         if call.starts_with("<... ") {
             let Some(step) = unfinished.remove(&thread) else { continue };
             match &mut steps[step] {
