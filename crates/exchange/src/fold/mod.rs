@@ -7,6 +7,7 @@
 //! It must never skip a record, and never act on one that `apply` did not accept.
 
 mod changes;
+mod fingerprints;
 mod kept;
 mod state;
 mod store;

@@ -3,7 +3,8 @@
 //! The file is written behind, in batches: what came and went within a batch is written once. It is only a shortcut to the
 //! log, so it is not synced; a file that was lost or is older than the log is caught up from the log.
 //!
-//! Open queries lie in one table. Ended ones lie in a table per day on which they may be forgotten, which is dropped whole.
+//! Open queries lie in one table. Ended ones lie in a table per day on which they may be forgotten, which is dropped whole. Most
+//! ids are new, so each day's keys have fingerprints in memory, and a day is searched only where they say that it may be worth it.
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
@@ -17,6 +18,7 @@ use serde::de::DeserializeOwned;
 use tokio::task::JoinHandle;
 
 use super::{
+    fingerprints::Fingerprints,
     kept::Kept,
     state::{Cursor, Open, Small, encode},
 };
@@ -69,6 +71,8 @@ pub(crate) struct File {
     reader: Connection,
     /// The tables of the queries, in the order in which they are searched.
     tables: Vec<String>,
+    /// The keys of each day's table, those being written included.
+    seen: BTreeMap<String, Fingerprints>,
     changed: Rows,
     /// Being written; `flush` moves `changed` here.
     writing: Arc<Rows>,
@@ -113,9 +117,14 @@ impl Store {
         }
         let reader = connect(path)?;
         let tables = tables(&reader)?;
+        let mut seen = BTreeMap::new();
+        for day in tables.iter().filter(|table| table.starts_with(DAY)) {
+            seen.insert(day.clone(), fingerprints(&reader, day)?);
+        }
         let file = File {
             reader,
             tables,
+            seen,
             changed: Rows::new(),
             writing: Arc::default(),
             writer: Writer::Idle(writer),
@@ -191,8 +200,14 @@ impl Store {
         file.written.clone_from(cursor);
         let Writer::Idle(mut writer) = std::mem::replace(&mut file.writer, Writer::Gone) else { return };
         file.writing = Arc::new(std::mem::take(&mut file.changed));
+        for (key, (_, query)) in file.writing.iter() {
+            if let Some(day) = day_of(query) {
+                file.seen.entry(day).or_default().insert(&key_bytes(key));
+            }
+        }
         // They are gone as soon as the writing is done, and all that is in them is forgotten already.
         file.tables.retain(|table| !is_forgotten(table, cursor));
+        file.seen.retain(|table, _| !is_forgotten(table, cursor));
         let rows = Arc::clone(&file.writing);
         let (state, cursor) = (encode(&(cursor, small, kept)), cursor.clone());
         let write = move || {
@@ -255,6 +270,9 @@ impl File {
     fn read(&self, key: &QueryKey) -> Result<Option<Query>, StoreError> {
         let key = key_bytes(key);
         for table in &self.tables {
+            if self.seen.get(table).is_some_and(|seen| !seen.may_hold(&key)) {
+                continue;
+            }
             let mut select = self.reader.prepare_cached(&format!("SELECT value FROM {table} WHERE key = ?1"))?;
             let value: Option<Vec<u8>> = select.query_row([&key], |row| row.get(0)).optional()?;
             if let Some(value) = value {
@@ -309,12 +327,11 @@ fn write(writer: &mut Connection, rows: &Rows, cursor: &Cursor, state: &[u8]) ->
     let mut known = tables(&change)?;
     for (key, (partition, query)) in rows {
         let key = key_bytes(key);
-        let table = match query.forget_at() {
+        let table = match day_of(query) {
             None => OPEN.to_owned(),
-            Some(at) => {
+            Some(day) => {
                 change.prepare_cached("DELETE FROM query_open WHERE key = ?1")?.execute([&key])?;
-                // All of them may be forgotten when the next day begins.
-                format!("{DAY}{:06}", at.day() + 1)
+                day
             }
         };
         if !known.contains(&table) {
@@ -331,6 +348,22 @@ fn write(writer: &mut Connection, rows: &Rows, cursor: &Cursor, state: &[u8]) ->
     }
     change.commit()?;
     Ok(())
+}
+
+/// The table of the day on which the query, and all others there, may be forgotten; none while it is open.
+fn day_of(query: &Query) -> Option<String> {
+    query.forget_at().map(|at| format!("{DAY}{:06}", at.day() + 1))
+}
+
+/// The keys of a day's table.
+fn fingerprints(connection: &Connection, day: &str) -> Result<Fingerprints, StoreError> {
+    let mut seen = Fingerprints::default();
+    let mut select = connection.prepare(&format!("SELECT key FROM {day}"))?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        seen.insert(row.get_ref(0)?.as_blob().map_err(|_| StoreError::Row)?);
+    }
+    Ok(seen)
 }
 
 /// Whether it is the table of a day that every partition of the queries has left behind.
