@@ -12,7 +12,7 @@ use std::{
 
 use airut_client::Client;
 use airut_domain::{id::Incarnation, partition::Partition, registry::Registry};
-use airut_exchange::{Change, FoldStore, Gateway, ReceiptKey, Settings, Stranger, World, query_service};
+use airut_exchange::{CallerOf, Change, FoldStore, Gateway, ReceiptKey, Settings, Stranger, World, query_service};
 use airut_identity::{Bounds, Listener, Peer, TlsSettings};
 use airut_ledger::Ledger;
 use airut_log::{Embedded, KeyRing, Log};
@@ -126,15 +126,13 @@ impl Node {
 
         let (health, health_service) = tonic_health::server::health_reporter();
         let mut routes = tonic::service::Routes::builder();
-        routes.add_service(query_service(gateway.clone(), Arc::new(caller_of)));
+        let caller_of: CallerOf = Arc::new(caller_of);
+        routes.add_service(query_service(gateway.clone(), Arc::clone(&caller_of)));
         let ledger = match config.roles.contains(&Role::Ledger) {
             false => None,
             true => {
                 let ledger = open_ledger(config, &log, &incarnation, &world)?;
-                let registry = gateway.folds().registry_handle();
-                routes.add_service(ledger.service(Arc::new(move |extensions: &http::Extensions| {
-                    airut_identity::caller(extensions, &registry.load())
-                })));
+                routes.add_service(ledger.service(ledger_edge(&gateway, &caller_of)));
                 tasks.spawn(checkpoint_gauges(ledger.status(), world.clone(), stopping.clone()));
                 let (status, stop) = (ledger.status(), CancellationToken::new());
                 let stopped = stop.clone();
@@ -234,6 +232,21 @@ impl Node {
         if tokio::time::timeout(CLOSED_WITHIN, others_gone).await.is_err() {
             tracing::warn!("the log is closed when the process ends");
         }
+    }
+}
+
+/// Callers of the ledger are identified as the gateway's are, and their refusals go on record with its.
+fn ledger_edge(gateway: &Gateway, caller_of: &CallerOf) -> airut_ledger::Edge {
+    let (asked, refusing, caller_of) = (gateway.clone(), gateway.clone(), Arc::clone(caller_of));
+    airut_ledger::Edge {
+        identify: Arc::new(move |extensions| {
+            let (gateway, caller_of, extensions) = (asked.clone(), Arc::clone(&caller_of), extensions.clone());
+            Box::pin(async move { gateway.caller(&extensions, &caller_of).await })
+        }),
+        refuse: Arc::new(move |partner, method, refusal| {
+            let gateway = refusing.clone();
+            Box::pin(async move { gateway.refuse(&partner, method, refusal).await })
+        }),
     }
 }
 

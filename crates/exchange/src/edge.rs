@@ -34,6 +34,23 @@ const STREAM_QUEUE: usize = 64;
 pub type CallerOf =
     Arc<dyn Fn(&http::Extensions, &Registry) -> Result<VerifiedPartner, (Unidentified, Stranger)> + Send + Sync>;
 
+impl Gateway {
+    /// Who calls, as the registry is now. Whoever may not is on record, or counted, when this refuses them.
+    ///
+    /// # Errors
+    /// What to answer.
+    pub async fn caller(
+        &self,
+        extensions: &http::Extensions,
+        caller_of: &CallerOf,
+    ) -> Result<VerifiedPartner, Refusal> {
+        match caller_of(extensions, &self.folds.registry()) {
+            Ok(caller) => Ok(caller),
+            Err((unidentified, stranger)) => Err(self.refuse_unidentified(unidentified, &stranger).await),
+        }
+    }
+}
+
 /// The service, to be mounted on a server.
 pub fn query_service(gateway: Gateway, caller_of: CallerOf) -> QueryServiceServer<impl QueryService> {
     QueryServiceServer::new(Edge { gateway, caller_of })
@@ -66,7 +83,11 @@ impl QueryService for Edge {
         request: Request<Streaming<v1::ServeRequest>>,
     ) -> Result<Response<Self::ServeStream>, Status> {
         let request_id = self.request_id();
-        let responder = self.caller(&request).await.map_err(|refusal| self.status(&refusal, &request_id))?;
+        let responder = self
+            .gateway
+            .caller(request.extensions(), &self.caller_of)
+            .await
+            .map_err(|refusal| self.status(&refusal, &request_id))?;
         let (said, from) = mpsc::channel(STREAM_QUEUE);
         let (to, told) = mpsc::channel(STREAM_QUEUE);
         let mut messages = request.into_inner();
@@ -100,7 +121,7 @@ impl Edge {
         request: Request<v1::QueryBenefitsRequest>,
         request_id: &str,
     ) -> Result<v1::QueryBenefitsResponse, Refusal> {
-        let caller = self.caller(&request).await?;
+        let caller = self.gateway.caller(request.extensions(), &self.caller_of).await?;
         // Bounds what is under way; when the gateway stops, no more permits are given.
         let permit = match Arc::clone(&self.gateway.in_flight).try_acquire_owned() {
             Ok(permit) => permit,
@@ -123,16 +144,6 @@ impl Edge {
         self.gateway.spawn(self.gateway.calls.track_future(verb.traced(span.clone())));
         let answer = answer.await.unwrap_or_else(|_| Err(Refusal::new(Reason::NotServing)));
         answer.inspect_err(|refusal| span::refused(&span, refusal.reason.code()))
-    }
-
-    async fn caller<T>(&self, request: &Request<T>) -> Result<VerifiedPartner, Refusal> {
-        match (self.caller_of)(request.extensions(), &self.gateway.folds.registry()) {
-            Ok(caller) => Ok(caller),
-            Err((unidentified, stranger)) => {
-                self.gateway.refuse_unidentified(&unidentified, &stranger).await;
-                Err(unidentified.refusal)
-            }
-        }
     }
 
     fn request_id(&self) -> String {

@@ -244,7 +244,7 @@ impl Gateway {
     }
 
     /// Records a partner's refusal, and returns what may then be answered: the refusal, or that the log can not be written.
-    pub(crate) async fn refuse(&self, partner: &PartnerId, method: &str, refusal: Refusal) -> Refusal {
+    pub async fn refuse(&self, partner: &PartnerId, method: &str, refusal: Refusal) -> Refusal {
         match self.refusals.record(partner, method, &refusal).await {
             Ok(()) => refusal,
             Err(cause) => unwritten(&cause),
@@ -252,12 +252,15 @@ impl Gateway {
     }
 
     /// Records or counts a call without a usable identity: a suspended partner's under its name, a stranger's as a stranger's.
-    pub(crate) async fn refuse_unidentified(&self, unidentified: &Unidentified, stranger: &crate::Stranger) {
-        match &unidentified.partner {
-            Some(partner) => {
-                self.refuse(partner, "", unidentified.refusal.clone()).await;
+    /// Returns what may then be answered.
+    pub(crate) async fn refuse_unidentified(&self, unidentified: Unidentified, stranger: &crate::Stranger) -> Refusal {
+        let Unidentified { refusal, partner } = unidentified;
+        match partner {
+            Some(partner) => self.refuse(&partner, "", refusal).await,
+            None => {
+                self.count_stranger(stranger).await;
+                refusal
             }
-            None => self.count_stranger(stranger).await,
         }
     }
 

@@ -51,7 +51,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{
     keyfile::KeyError,
-    service::{Caller, Service},
+    service::{Edge, Identify, Later, Refuse, Service},
     status::{Health, Signed, Status, StopReason},
     verify::{Finding, Outside, Report, VerifyError, verify},
 };
@@ -201,10 +201,10 @@ impl Ledger {
         self.shared.files.key.verifier()
     }
 
-    /// The service that answers about it, for callers that `caller` identifies. Serves what was signed also when the
+    /// The service that answers about it, for callers that the edge identifies. Serves what was signed also when the
     /// ledger has stopped.
-    pub fn service(&self, caller: Caller) -> LedgerServiceServer<Service> {
-        let service = Service::new(Arc::clone(&self.readers), self.status(), caller, self.shared.random.clone());
+    pub fn service(&self, edge: Edge) -> LedgerServiceServer<Service> {
+        let service = Service::new(Arc::clone(&self.readers), self.status(), edge, self.shared.random.clone());
         LedgerServiceServer::new(service)
     }
 }

@@ -7,15 +7,17 @@
 use std::{
     ops::ControlFlow,
     path::PathBuf,
+    pin::Pin,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use airut_domain::{
+    id::PartnerId,
     partition::{Position, parse_position},
     partner,
     refusal::{Reason, Refusal, Violation},
-    registry::{Unidentified, VerifiedPartner},
+    registry::VerifiedPartner,
 };
 use airut_log::Random;
 use airut_wire::{
@@ -38,8 +40,23 @@ use crate::{
     store::{Reader, StoreError},
 };
 
-/// Finds out who calls, from what the connection left in the request.
-pub type Caller = Arc<dyn Fn(&http::Extensions) -> Result<VerifiedPartner, Unidentified> + Send + Sync>;
+/// What comes later.
+pub type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Finds out who calls, from what the connection left in the request. When it refuses, that is on record.
+pub type Identify = Arc<dyn Fn(&http::Extensions) -> Later<Result<VerifiedPartner, Refusal>> + Send + Sync>;
+
+/// Puts on record that a partner's call of a method is refused, and gives what may then be answered.
+pub type Refuse = Arc<dyn Fn(PartnerId, &'static str, Refusal) -> Later<Refusal> + Send + Sync>;
+
+/// What the service is lent by the edge that it is mounted on: it only reads the log, and refusals are records.
+#[derive(Clone)]
+pub struct Edge {
+    /// Finds out who calls.
+    pub identify: Identify,
+    /// Records who is refused.
+    pub refuse: Refuse,
+}
 
 /// How long a proof waits for its record to come into a checkpoint; a caller with less time leaves earlier.
 const WAIT: Duration = Duration::from_secs(2);
@@ -57,7 +74,7 @@ const READERS: usize = 2;
 pub struct Service {
     readers: Arc<Readers>,
     status: watch::Receiver<Status>,
-    caller: Caller,
+    edge: Edge,
     random: Random,
 }
 
@@ -80,34 +97,39 @@ impl From<Reason> for Fault {
 }
 
 impl Service {
-    pub(crate) fn new(readers: Arc<Readers>, status: watch::Receiver<Status>, caller: Caller, random: Random) -> Self {
-        Self { readers, status, caller, random }
-    }
-
-    fn identify<T>(&self, request: &Request<T>) -> Result<VerifiedPartner, Fault> {
-        (self.caller)(request.extensions()).map_err(|unidentified| Fault::Refused(unidentified.refusal))
+    pub(crate) fn new(readers: Arc<Readers>, status: watch::Receiver<Status>, edge: Edge, random: Random) -> Self {
+        Self { readers, status, edge, random }
     }
 
     fn checkpoint(&self) -> Result<Signed, Fault> {
         self.status.borrow().checkpoint.clone().ok_or_else(|| Reason::NotServing.into())
     }
 
-    /// The answer, or the status that refuses it. What happened inside stays in the log, under the request's id.
-    fn answer<T>(&self, outcome: Result<T, Fault>) -> Result<Response<T>, tonic::Status> {
-        let request_id = || hex::encode(self.random.bytes::<16>());
-        match outcome {
-            Ok(answer) => Ok(Response::new(answer)),
-            Err(Fault::Refused(refusal)) => {
-                let request_id = request_id();
-                tracing::info!(request_id, reason = %refusal.reason, "refused");
-                Err(airut_wire::status(&refusal, &request_id))
-            }
-            Err(Fault::Storage(error)) => {
-                let request_id = request_id();
-                tracing::error!(request_id, %error, "the ledger's file can not be read");
-                Err(airut_wire::status(&Refusal::new(Reason::NotServing), &request_id))
-            }
-        }
+    /// The answer to whoever calls, or the status that refuses it, after the refusal's record. What happened inside stays
+    /// in the log, under the request's id.
+    async fn answer<Q, T, F>(
+        &self,
+        method: &'static str,
+        request: Request<Q>,
+        answer: impl FnOnce(VerifiedPartner, Q) -> F,
+    ) -> Result<Response<T>, tonic::Status>
+    where
+        F: Future<Output = Result<T, Fault>>,
+    {
+        let refusal = match (self.edge.identify)(request.extensions()).await {
+            Err(refusal) => refusal,
+            Ok(caller) => match answer(caller.clone(), request.into_inner()).await {
+                Ok(answer) => return Ok(Response::new(answer)),
+                Err(Fault::Refused(refusal)) => (self.edge.refuse)(caller.id().clone(), method, refusal).await,
+                Err(Fault::Storage(error)) => {
+                    tracing::error!(%error, "the ledger's file can not be read");
+                    Refusal::new(Reason::NotServing)
+                }
+            },
+        };
+        let request_id = hex::encode(self.random.bytes::<16>());
+        tracing::info!(request_id, reason = %refusal.reason, "refused");
+        Err(airut_wire::status(&refusal, &request_id))
     }
 
     async fn prove(&self, caller: VerifiedPartner, position: Position) -> Result<GetInclusionProofResponse, Fault> {
@@ -140,32 +162,31 @@ impl LedgerService for Service {
         &self,
         request: Request<GetCheckpointRequest>,
     ) -> Result<Response<GetCheckpointResponse>, tonic::Status> {
-        let checkpoint = self.identify(&request).and_then(|_| self.checkpoint());
-        self.answer(checkpoint.map(|signed| GetCheckpointResponse { checkpoint: signed.note.to_string() }))
+        let newest = async |_, _| {
+            let signed = self.checkpoint()?;
+            Ok(GetCheckpointResponse { checkpoint: signed.note.to_string() })
+        };
+        self.answer("/airut.v1.LedgerService/GetCheckpoint", request, newest).await
     }
 
     async fn get_inclusion_proof(
         &self,
         request: Request<GetInclusionProofRequest>,
     ) -> Result<Response<GetInclusionProofResponse>, tonic::Status> {
-        let proof = async {
-            let caller = self.identify(&request)?;
-            let position = parse_position(&request.get_ref().position)
+        let proof = async |caller, request: GetInclusionProofRequest| {
+            let position = parse_position(&request.position)
                 .ok_or_else(|| invalid("position", "must be topic/partition/offset"))?;
             self.prove(caller, position).await
         };
-        self.answer(proof.await)
+        self.answer("/airut.v1.LedgerService/GetInclusionProof", request, proof).await
     }
 
     async fn list_entries(
         &self,
         request: Request<ListEntriesRequest>,
     ) -> Result<Response<ListEntriesResponse>, tonic::Status> {
-        let page = async {
-            let caller = self.identify(&request)?;
-            self.list(caller, request.into_inner()).await
-        };
-        self.answer(page.await)
+        let page = async |caller, request| self.list(caller, request).await;
+        self.answer("/airut.v1.LedgerService/ListEntries", request, page).await
     }
 }
 

@@ -19,7 +19,8 @@ use airut_domain::{
 use airut_identity::dev_ca::{DevCa, Issued, Leaf};
 use airut_testkit::{eventually, now, require};
 use airut_wire::v1::{
-    ServeRequest, ServeResponse, query_service_client::QueryServiceClient, serve_request, serve_response,
+    GetInclusionProofRequest, ServeRequest, ServeResponse, ledger_service_client::LedgerServiceClient,
+    query_service_client::QueryServiceClient, serve_request, serve_response,
 };
 use futures::{StreamExt, stream};
 use prost::{Message, bytes::Bytes};
@@ -405,6 +406,26 @@ async fn each_kind_of_unfit_certificate_is_refused_with_its_own_recorded_reason(
         let refusals = refusals(&exchange, data.path()).await;
         let strangers = refusals.iter().filter(|refused| refused.partner.is_none() && refused.stranger.is_some());
         strangers.map(|refused| refused.reason).collect::<BTreeSet<_>>() == expected
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_the_ledger_for_what_is_not_theirs_is_on_record() {
+    let data = Data::new();
+    let exchange = Exchange::start(dev(data.path())).await;
+    let mut county = LedgerServiceClient::new(channel(data.path(), exchange.address, "pirkanmaa").await);
+    // The first definition of a partner that was put in force: the auditor's, by its name.
+    let position = "airut.partners/0/0".to_owned();
+    let refused = county.get_inclusion_proof(GetInclusionProofRequest { position }).await.unwrap_err();
+    assert_eq!(airut_wire::reason_of(&refused), Some(Reason::NotFound), "{refused}");
+    eventually(PATIENCE, async || {
+        let refusals = refusals(&exchange, data.path()).await;
+        refusals.iter().any(|refused| {
+            refused.partner.as_ref().is_some_and(|partner| partner.as_str() == "pirkanmaa")
+                && refused.reason == Reason::NotFound
+                && refused.method == "/airut.v1.LedgerService/GetInclusionProof"
+        })
     })
     .await;
 }

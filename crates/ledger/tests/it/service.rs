@@ -5,9 +5,9 @@ use airut_domain::{
     merkle,
     partner::{Kind as PartnerKind, Partner, State},
     refusal::{Reason, Refusal},
-    registry::{Entry, Registry, Unidentified},
+    registry::{Entry, Registry, VerifiedPartner},
 };
-use airut_ledger::{Caller, Ledger, Service};
+use airut_ledger::{Edge, Ledger, Service};
 use airut_wire::v1::{
     self, GetCheckpointRequest, GetInclusionProofRequest, ListEntriesRequest,
     ledger_service_client::LedgerServiceClient, ledger_service_server::LedgerServiceServer,
@@ -38,8 +38,24 @@ fn registry() -> Registry {
 
 fn client(ledger: &Ledger, partner: &str) -> Client {
     let caller = registry().current(&partner.parse().unwrap()).unwrap();
-    let caller: Caller = Arc::new(move |_| Ok(caller.clone()));
-    LedgerServiceClient::new(ledger.service(caller))
+    LedgerServiceClient::new(ledger.service(edge(Ok(caller), |_, refusal| refusal)))
+}
+
+/// An edge where everybody is this caller, and which does this with each refusal of a method.
+fn edge(
+    caller: Result<VerifiedPartner, Refusal>,
+    refuse: impl Fn(&'static str, Refusal) -> Refusal + Send + Sync + 'static,
+) -> Edge {
+    Edge {
+        identify: Arc::new(move |_| {
+            let caller = caller.clone();
+            Box::pin(async { caller })
+        }),
+        refuse: Arc::new(move |_, method, refusal| {
+            let refusal = refuse(method, refusal);
+            Box::pin(async { refusal })
+        }),
+    }
 }
 
 struct Served {
@@ -161,11 +177,29 @@ async fn faulty_requests_and_unknown_callers_are_refused() {
     assert_eq!(served.auditor.list_entries(odd).await.unwrap_err().code(), tonic::Code::InvalidArgument);
     let ledger = served.running.stop().await;
 
-    let nobody: Caller =
-        Arc::new(|_| Err(Unidentified { refusal: Refusal::new(Reason::CertificateUnknown), partner: None }));
+    let nobody = edge(Err(Refusal::new(Reason::CertificateUnknown)), |_, refusal| refusal);
     let mut nobody = LedgerServiceClient::new(ledger.service(nobody));
     let refused = nobody.get_checkpoint(GetCheckpointRequest {}).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::Unauthenticated);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_answered_to_a_refused_call_is_what_its_record_allows() {
+    let served = serve(1).await;
+    let ledger = served.running.stop().await;
+    let caller = registry().current(&"vtv".parse().unwrap()).unwrap();
+    let (recorded, methods) = std::sync::mpsc::channel();
+    let recorded = std::sync::Mutex::new(recorded);
+    let unwritable = edge(Ok(caller), move |method, refusal| {
+        recorded.lock().unwrap().send((method, refusal.reason)).unwrap();
+        Refusal::new(Reason::LogUnavailable)
+    });
+    let mut auditor = LedgerServiceClient::new(ledger.service(unwritable));
+    let request = GetInclusionProofRequest { position: "nowhere".to_owned() };
+    let refused = auditor.get_inclusion_proof(request).await.unwrap_err();
+    assert_eq!(airut_wire::reason_of(&refused), Some(Reason::LogUnavailable));
+    let method = "/airut.v1.LedgerService/GetInclusionProof";
+    assert_eq!(methods.try_iter().collect::<Vec<_>>(), [(method, Reason::InvalidField)]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
