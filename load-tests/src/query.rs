@@ -74,6 +74,11 @@ impl Load {
         }
     }
 
+    fn matters_on_average(&self) -> usize {
+        let kept = self.kept.lock().expect("nobody panics while holding it");
+        kept.iter().map(|response| response.matters.len()).sum::<usize>() / kept.len().max(1)
+    }
+
     /// Checks every receipt that was kept.
     fn verify_receipts(&self, data: &Path) -> anyhow::Result<usize> {
         let keys = ReceiptKeys::load(data.join("pki/receipt-keys.txt"))?;
@@ -139,9 +144,7 @@ async fn compare(
     server: &exchange::Process,
     load: &Arc<Load>,
 ) -> anyhow::Result<serde_json::Value> {
-    let matters =
-        load.kept.lock().expect("nobody panics while holding it").iter().map(|r| r.matters.len()).sum::<usize>()
-            / load.kept.lock().expect("nobody panics while holding it").len().max(1);
+    let matters = load.matters_on_average();
     let echo = exchange::start_echo(data, matters)?;
     let echoing = Load::new(&echo.address, data).await?;
     let time = Until::Time(Duration::from_secs(options.seconds));
