@@ -1,5 +1,7 @@
 //! What a contract allows of a question. Default deny.
 
+use std::sync::Arc;
+
 use crate::{
     id::PartnerId,
     question::{Question, Scope, Withheld, WithheldWhy},
@@ -71,7 +73,7 @@ pub fn judge(asker: &VerifiedPartner, question: &Question, today: Date) -> Resul
         }
         if let Some(period) = window.intersection(asked) {
             withheld.push(Withheld { category: grant.category, why: WithheldWhy::OtherBenefits });
-            scopes.push(Scope { category: grant.category, benefits: grant.benefits.clone(), period });
+            scopes.push(Scope { category: grant.category, benefits: Arc::clone(&grant.benefits), period });
         }
     }
     for category in &question.categories {

@@ -3,7 +3,7 @@
 //! The same types are read from `deploy/exchange/partners/*.toml` and written, as JSON, into the records of
 //! `airut.partners`. Nothing in them is personal data.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -119,7 +119,7 @@ pub struct Grant {
     /// The category.
     pub category: Category,
     /// The benefits. There is no "all": a new benefit is granted by naming it.
-    pub benefits: BTreeSet<Benefit>,
+    pub benefits: Arc<BTreeSet<Benefit>>,
     /// Whole months back from the day of asking, that day included. At most 1200.
     pub months_back: u16,
     /// Whole months ahead. At most 1200.

@@ -1,6 +1,6 @@
 //! A question about one person's benefits, and the scopes that a contract narrows it to.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -55,7 +55,7 @@ pub struct Scope {
     /// The category.
     pub category: Category,
     /// The benefits.
-    pub benefits: BTreeSet<Benefit>,
+    pub benefits: Arc<BTreeSet<Benefit>>,
     /// The days.
     pub period: Period,
 }

@@ -1,5 +1,7 @@
 //! Questions as a responder gets them, from the protocol.
 
+use std::sync::Arc;
+
 use airut_domain::{
     context::{Context, Text},
     id::PartnerId,
@@ -70,7 +72,7 @@ fn scope_from(scope: v1::Scope) -> Result<Scope, QuestionFault> {
     let benefits = scope.benefits.iter().map(|benefit| benefit.parse().map_err(|_| fault("scopes.benefits")));
     Ok(Scope {
         category: crate::matter::category_from(scope.category).ok_or(fault("scopes.category"))?,
-        benefits: benefits.collect::<Result<_, _>>()?,
+        benefits: Arc::new(benefits.collect::<Result<_, _>>()?),
         period: Period::new(date(&period.start_date)?, date(&period.end_date)?).ok_or(fault("scopes.period"))?,
     })
 }
@@ -85,7 +87,7 @@ mod tests {
     fn asked() -> (serve_response::Question, Scope) {
         let scope = Scope {
             category: Category::Payment,
-            benefits: ["child-benefit".parse().expect("valid")].into(),
+            benefits: Arc::new(["child-benefit".parse().expect("valid")].into()),
             period: Period::day(parse_date("2026-11-22").expect("a date")),
         };
         let context = v1::Context {

@@ -1,9 +1,9 @@
 //! The stored form of a record's header.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use airut_domain::{
-    id,
+    id::{self, Benefit},
     keys::Digest,
     member,
     partition::{Partition, Topic},
@@ -121,17 +121,7 @@ fn query_event(event: &query::Event) -> PbKind {
     let QueryKey { asker, query_id } = event.key();
     let (asker, query_id) = (asker.to_string(), query_id.to_string());
     match event {
-        query::Event::Asked(asked) => PbKind::QueryAsked(pb::QueryAsked {
-            asker,
-            query_id,
-            fingerprint: asked.fingerprint.0.to_vec(),
-            responder: asked.responder.to_string(),
-            stream: asked.stream.to_string(),
-            deadline_ms: asked.deadline.as_millis(),
-            access: Some(access(&asked.access)),
-            scopes: asked.scopes.iter().map(scope).collect(),
-            withheld: asked.withheld.iter().map(withheld).collect(),
-        }),
+        query::Event::Asked(asked) => PbKind::QueryAsked(query_asked(asked, asker, query_id)),
         query::Event::Rerouted(rerouted) => PbKind::QueryRerouted(pb::QueryRerouted {
             asker,
             query_id,
@@ -185,10 +175,30 @@ fn access(access: &query::Access) -> pb::Access {
     }
 }
 
-fn scope(scope: &Scope) -> pb::Scope {
+fn query_asked(asked: &query::Asked, asker: String, query_id: String) -> pb::QueryAsked {
+    let benefits: BTreeSet<&Benefit> = asked.scopes.iter().flat_map(|scope| scope.benefits.iter()).collect();
+    let benefits: Vec<&Benefit> = benefits.into_iter().collect();
+    pb::QueryAsked {
+        asker,
+        query_id,
+        fingerprint: asked.fingerprint.0.to_vec(),
+        responder: asked.responder.to_string(),
+        stream: asked.stream.to_string(),
+        deadline_ms: asked.deadline.as_millis(),
+        access: Some(access(&asked.access)),
+        scopes: asked.scopes.iter().map(|scope| self::scope(scope, &benefits)).collect(),
+        withheld: asked.withheld.iter().map(withheld).collect(),
+        benefits: benefits.into_iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn scope(scope: &Scope, listed: &[&Benefit]) -> pb::Scope {
+    let place = |benefit| listed.binary_search(&benefit).expect("every scope's benefits are listed, in order");
+    let places =
+        scope.benefits.iter().map(|benefit| u32::try_from(place(benefit)).expect("a list of benefits is short"));
     pb::Scope {
         category: crate::question::category(scope.category),
-        benefits: scope.benefits.iter().map(ToString::to_string).collect(),
+        benefits: places.collect(),
         start_date: format_date(scope.period.from()),
         end_date: format_date(scope.period.to()),
     }
@@ -221,7 +231,7 @@ fn kind_from(kind: PbKind) -> Result<Kind, Unreadable> {
             stream: parse(&asked.stream, "stream")?,
             deadline: Timestamp::from_millis(asked.deadline_ms),
             access: access_from(asked.access)?,
-            scopes: asked.scopes.into_iter().map(scope_from).collect::<Result<_, _>>()?,
+            scopes: scopes_from(asked.scopes, &asked.benefits)?,
             withheld: asked.withheld.iter().map(withheld_from).collect::<Result<_, _>>()?,
         })),
         PbKind::QueryRerouted(rerouted) => Kind::Query(query::Event::Rerouted(query::Rerouted {
@@ -315,13 +325,19 @@ fn access_from(access: Option<pb::Access>) -> Result<query::Access, Unreadable> 
     })
 }
 
-fn scope_from(scope: pb::Scope) -> Result<Scope, Unreadable> {
+fn scopes_from(scopes: Vec<pb::Scope>, benefits: &[String]) -> Result<Vec<Scope>, Unreadable> {
+    let benefits: Vec<Benefit> = benefits.iter().map(|benefit| parse(benefit, "benefits")).collect::<Result<_, _>>()?;
+    scopes.into_iter().map(|scope| scope_from(scope, &benefits)).collect()
+}
+
+fn scope_from(scope: pb::Scope, listed: &[Benefit]) -> Result<Scope, Unreadable> {
     let fault = || Unreadable::Field("scopes");
-    let benefits = scope.benefits.iter().map(|benefit| parse(benefit, "scopes.benefits"));
+    let at = |place: &u32| listed.get(*place as usize).cloned().ok_or(Unreadable::Field("scopes.benefits"));
+    let benefits = scope.benefits.iter().map(at);
     let date = |text: &str| parse_date(text).ok_or_else(fault);
     Ok(Scope {
         category: crate::matter::category_from(scope.category).ok_or_else(fault)?,
-        benefits: benefits.collect::<Result<_, _>>()?,
+        benefits: Arc::new(benefits.collect::<Result<_, _>>()?),
         period: Period::new(date(&scope.start_date)?, date(&scope.end_date)?).ok_or_else(fault)?,
     })
 }
@@ -345,12 +361,33 @@ fn digest(bytes: &[u8], field: &'static str) -> Result<Digest, Unreadable> {
 
 #[cfg(test)]
 mod tests {
+    use airut_domain::matter::Category;
     use proptest::prelude::*;
 
     use super::*;
 
     fn header(kind: Kind) -> Header {
         Header { rules: RULES, nonce: [7; 16], author: "gateway-1".parse().expect("valid"), body: None, kind }
+    }
+
+    /// Scopes that share some benefits and not others, and one of none.
+    fn scopes() -> Vec<Scope> {
+        let scope = |category, benefits: &[&str]| {
+            let benefits = Arc::new(benefits.iter().map(|benefit| benefit.parse().expect("valid")).collect());
+            let day = parse_date("2026-11-22").expect("a date");
+            Scope { category, benefits, period: Period::day(day) }
+        };
+        vec![
+            scope(Category::Payment, &["child-benefit", "study-grant", "national-pension"]),
+            scope(Category::Decision, &["national-pension", "sickness-allowance"]),
+            scope(Category::Pending, &[]),
+        ]
+    }
+
+    #[test]
+    fn a_scope_of_a_benefit_that_is_not_listed_is_refused() {
+        let scope = pb::Scope { category: 1, benefits: vec![1], ..Default::default() };
+        assert_eq!(scopes_from(vec![scope], &["study-grant".to_owned()]), Err(Unreadable::Field("scopes.benefits")));
     }
 
     #[test]
@@ -395,7 +432,7 @@ mod tests {
                 stream: "gateway-1/1".parse().expect("valid"),
                 deadline: Timestamp::from_millis(1),
                 access,
-                scopes: vec![],
+                scopes: scopes(),
                 withheld: vec![],
             };
             let good = header(Kind::Query(query::Event::Asked(asked)));

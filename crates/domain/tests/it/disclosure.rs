@@ -48,7 +48,7 @@ fn grant() -> impl Strategy<Value = Grant> {
     let benefits = prop::collection::btree_set(benefit(), 0..4);
     (category(), benefits, 0..30_u16, 0..20_u16).prop_map(|(category, benefits, months_back, months_ahead)| Grant {
         category,
-        benefits,
+        benefits: benefits.into(),
         months_back,
         months_ahead,
     })

@@ -109,8 +109,8 @@ pub(crate) enum End {
 pub(crate) struct Push {
     pub(crate) key: QueryKey,
     pub(crate) asked: Position,
-    /// The record that asked, if it has just been read; else it is to be read from the log.
-    pub(crate) fresh: Option<Arc<Stored>>,
+    /// The record that asked and its header, if it has just been read; else it is to be read from the log.
+    pub(crate) fresh: Option<(Arc<Stored>, Arc<Header>)>,
 }
 
 /// A stream that this gateway holds.
@@ -277,7 +277,7 @@ impl Folds {
     /// The record at the place where the fold knows the query's answer to be, as an accepted answer.
     pub(crate) fn answer_at(&self, answer: Position, stored: Arc<Stored>) -> Result<Answer, FoldError> {
         let unreadable = |cause| FoldError::Unreadable { position: answer.to_string(), cause };
-        let header = airut_wire::record::decode(&stored.header).map_err(unreadable)?;
+        let header = Arc::new(airut_wire::record::decode(&stored.header).map_err(unreadable)?);
         match (&header.kind, stored.position == answer) {
             (Kind::Query(Event::Answered(answered)), true) => Ok(accepted_answer(answered, &header, &stored)),
             _ => Err(FoldError::Misplaced(answer.to_string())),
@@ -482,10 +482,12 @@ impl Shared {
         Err(told)
     }
 
-    fn tell_query(&mut self, event: &Event, header: &Header, phase: Option<Phase>, stored: &Arc<Stored>) {
+    fn tell_query(&mut self, event: &Event, header: &Arc<Header>, phase: Option<Phase>, stored: &Arc<Stored>) {
         let key = event.key();
         match (event, phase) {
-            (Event::Asked(asked), _) => self.push(&asked.stream, key, stored.position, Some(Arc::clone(stored))),
+            (Event::Asked(asked), _) => {
+                self.push(&asked.stream, key, stored.position, Some((Arc::clone(stored), Arc::clone(header))));
+            }
             (Event::Rerouted(rerouted), _) => {
                 // The query is in the state: it has just been applied.
                 if let Ok(Some(query)) = self.state.query(key, stored.stamp) {
@@ -507,7 +509,7 @@ impl Shared {
         }
     }
 
-    fn push(&mut self, stream: &StreamId, key: &QueryKey, asked: Position, fresh: Option<Arc<Stored>>) {
+    fn push(&mut self, stream: &StreamId, key: &QueryKey, asked: Position, fresh: Option<(Arc<Stored>, Arc<Header>)>) {
         if let Some(Attached { questions, .. }) = self.streams.get(stream) {
             // A stream that is full or gone leaves the question to its deadline, or to another stream.
             if questions.try_send(Push { key: key.clone(), asked, fresh }).is_err() {
@@ -518,16 +520,16 @@ impl Shared {
 }
 
 /// What a record that asked says.
-pub(crate) fn narrowed(header: Header) -> Option<Narrowed> {
-    match header.kind {
+pub(crate) fn narrowed(header: &Header) -> Option<Narrowed> {
+    match &header.kind {
         Kind::Query(Event::Asked(query::Asked { scopes, withheld, deadline, .. })) => {
-            Some(Narrowed { scopes, withheld, deadline })
+            Some(Narrowed { scopes: scopes.clone(), withheld: withheld.clone(), deadline: *deadline })
         }
         Kind::Query(_) | Kind::Refusal(_) | Kind::Partner(_) | Kind::Member(_) | Kind::Order(_) => None,
     }
 }
 
-fn accepted_answer(answered: &Answered, header: &Header, stored: &Arc<Stored>) -> Answer {
+fn accepted_answer(answered: &Answered, header: &Arc<Header>, stored: &Arc<Stored>) -> Answer {
     let accepted = Accepted { command: answered.clone(), position: stored.position, stamp: stored.stamp };
-    Answer { accepted, header: Arc::new(header.clone()), stored: Arc::clone(stored) }
+    Answer { accepted, header: Arc::clone(header), stored: Arc::clone(stored) }
 }

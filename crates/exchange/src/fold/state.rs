@@ -109,7 +109,7 @@ pub(crate) struct Small {
 
 /// A record with its verdict.
 pub(crate) struct Applied {
-    pub(crate) header: Header,
+    pub(crate) header: Arc<Header>,
     pub(crate) verdict: Verdict,
     /// The query's phase, when the record changed it.
     pub(crate) phase: Option<Phase>,
@@ -136,7 +136,7 @@ impl State {
             return Err(FoldError::Gap { position: position.to_string(), expected });
         }
         let unreadable = |cause| FoldError::Unreadable { position: position.to_string(), cause };
-        let header = decode(&stored.header).map_err(unreadable)?;
+        let header = Arc::new(decode(&stored.header).map_err(unreadable)?);
         let time = self.cursor.times.entry(position.partition).or_default();
         *time = (*time).max(stored.stamp);
         let at = At { position, time: *time };

@@ -12,7 +12,7 @@ use airut_domain::{
     minimise::minimise,
     partition::{Partition, Position, Topic},
     query::{Answered, NotDisclosed, QueryKey, WhyNot},
-    record::Kind,
+    record::{Header, Kind, Stored},
     refusal::{Reason, Refusal, Violation},
     registry::VerifiedPartner,
 };
@@ -256,17 +256,16 @@ impl Stream {
 
     /// The question as it is put to the responder; `None` when its time is up or its record can not be read.
     async fn question(&mut self, push: Push, permit: OwnedSemaphorePermit) -> Option<v1::ServeResponse> {
-        let stored = match push.fresh {
-            Some(stored) => stored,
+        let (stored, header) = match push.fresh {
+            Some(fresh) => fresh,
             None => self.read(push.asked).await?,
         };
-        let header = airut_wire::record::decode(&stored.header).ok()?;
         let body = self.gateway.writer.open_body(&stored, &header).map_err(|cause| {
             tracing::error!(%cause, position = %push.asked, "a recorded question can not be opened");
         });
         let request = v1::QueryBenefitsRequest::decode(body.ok()?.as_slice()).ok()?;
         debug_assert!(matches!(header.kind, Kind::Query(_)));
-        let narrowed = narrowed(header)?;
+        let narrowed = narrowed(&header)?;
         if self.gateway.world.now() > narrowed.deadline {
             return None;
         }
@@ -285,10 +284,12 @@ impl Stream {
         Some(question)
     }
 
-    async fn read(&self, asked: Position) -> Option<Arc<airut_domain::record::Stored>> {
+    async fn read(&self, asked: Position) -> Option<(Arc<Stored>, Arc<Header>)> {
         let offsets = asked.offset..asked.offset + 1;
         let read = self.gateway.log.read(asked.partition, offsets, usize::MAX).await;
-        read.ok()?.into_iter().next()
+        let stored = read.ok()?.into_iter().next()?;
+        let header = airut_wire::record::decode(&stored.header).ok()?;
+        Some((stored, Arc::new(header)))
     }
 }
 

@@ -507,7 +507,7 @@ fn contract(purpose: &str, legal_basis: &str, grants: Vec<Grant>) -> Contract {
 }
 
 pub(crate) fn grant(category: Category, benefits: &[&str], months_back: u16, months_ahead: u16) -> Grant {
-    let benefits = benefits.iter().map(|benefit| benefit.parse().unwrap()).collect();
+    let benefits = std::sync::Arc::new(benefits.iter().map(|benefit| benefit.parse().unwrap()).collect());
     Grant { category, benefits, months_back, months_ahead }
 }
 

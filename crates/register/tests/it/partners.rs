@@ -53,7 +53,7 @@ fn contracts_name_partners_that_exist_and_benefits_that_the_register_has() {
         for contract in &partner.contracts {
             assert!(partners.contains_key(contract.responder.as_str()), "{id}: {}", contract.responder);
             for grant in &contract.grants {
-                for benefit in &grant.benefits {
+                for benefit in grant.benefits.iter() {
                     let known = benefits::find(benefit.as_str()).unwrap_or_else(|| panic!("{id}: {benefit}"));
                     assert!(known.categories.contains(&grant.category), "{id}: {} of {benefit}", grant.category);
                 }

@@ -1,6 +1,6 @@
 //! Who is in the register, and how it is asked.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use airut_client::Question;
 use airut_domain::{
@@ -19,7 +19,7 @@ pub(crate) const TODAY: Date = date!(2026 - 11 - 22);
 pub(crate) const PERSONS: u32 = 10_000;
 
 pub(crate) fn question(subject: IdentityCode, categories: &[Category], period: Period) -> Question {
-    let scope = |category: &Category| Scope { category: *category, benefits: BTreeSet::new(), period };
+    let scope = |category: &Category| Scope { category: *category, benefits: Arc::default(), period };
     let text = |text| Text::new(text).unwrap();
     Question {
         question_id: "q1".into(),
