@@ -149,7 +149,11 @@ async fn serve(options: &ServeOptions) -> Outcome {
     let config = load(options)?;
     let telemetry = start_telemetry(&config).map_err(fault)?;
     let mut node = Node::start(&config).await.map_err(fault)?;
-    println!("ready on {}", node.address);
+    match node.address {
+        Some(address) => println!("ready on {address}"),
+        None => println!("ready"),
+    }
+
     let result = until_stopped(&mut node).await;
     node.stop().await;
     telemetry.flush();

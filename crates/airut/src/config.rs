@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use airut_log::{KafkaCertificate, KafkaSettings, KafkaTls};
 use serde::Deserialize;
 
 /// The prefix of environment variables.
@@ -72,6 +73,8 @@ pub enum LogConfig {
         /// The file.
         path: PathBuf,
     },
+    /// A Kafka cluster, which any number of processes share.
+    Kafka(KafkaSettings),
 }
 
 /// The server's certificate and whom it lets in: PEM files.
@@ -96,6 +99,8 @@ pub struct Keys {
     pub ring: PathBuf,
     /// The gateway's receipt key.
     pub receipt: PathBuf,
+    /// The two keys of the ring that a ledger needs in a process without a gateway.
+    pub edge: PathBuf,
 }
 
 /// The ledger.
@@ -194,11 +199,30 @@ impl Default for Raw {
 struct RawLog {
     engine: String,
     path: Option<PathBuf>,
+    kafka: RawKafka,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawKafka {
+    brokers: Vec<String>,
+    ca: Option<PathBuf>,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+    replication: u16,
+    min_in_sync: u16,
+}
+
+impl Default for RawKafka {
+    fn default() -> Self {
+        let KafkaSettings { replication, min_in_sync, .. } = KafkaSettings::at([""]);
+        Self { brokers: Vec::new(), ca: None, certificate: None, key: None, replication, min_in_sync }
+    }
 }
 
 impl Default for RawLog {
     fn default() -> Self {
-        Self { engine: "embedded".to_owned(), path: None }
+        Self { engine: "embedded".to_owned(), path: None, kafka: RawKafka::default() }
     }
 }
 
@@ -309,13 +333,7 @@ fn check(raw: Raw, roles: &[Role], mut faults: Vec<String>) -> Result<Config, Fa
     if raw.data.as_os_str().is_empty() {
         faults.push("data: a directory is required".to_owned());
     }
-    let log = match (raw.log.engine.as_str(), raw.log.path) {
-        ("embedded", path) => LogConfig::Embedded { path: path.unwrap_or_else(|| raw.data.join("log.sqlite")) },
-        (engine, _) => {
-            faults.push(format!("log.engine: must be embedded, and is {engine}"));
-            LogConfig::Embedded { path: PathBuf::new() }
-        }
-    };
+    let log = log(raw.log, &raw.data, &roles, &mut faults);
     if roles.contains(&Role::Gateway) || roles.contains(&Role::Ledger) {
         readable(&mut faults, "tls.certificate", &raw.tls.certificate);
         readable(&mut faults, "tls.key", &raw.tls.key);
@@ -328,6 +346,9 @@ fn check(raw: Raw, roles: &[Role], mut faults: Vec<String>) -> Result<Config, Fa
         if !raw.partners.is_dir() {
             faults.push(format!("partners: {} is not a directory", raw.partners.display()));
         }
+    }
+    if roles.contains(&Role::Ledger) && !roles.contains(&Role::Gateway) {
+        required(&mut faults, "keys.edge", &raw.keys.edge);
     }
     if roles.contains(&Role::Register) {
         readable(&mut faults, "register.ca", &raw.register.ca);
@@ -362,6 +383,52 @@ fn check(raw: Raw, roles: &[Role], mut faults: Vec<String>) -> Result<Config, Fa
         register: raw.register,
         telemetry: raw.telemetry,
     })
+}
+
+fn log(raw: RawLog, data: &Path, roles: &BTreeSet<Role>, faults: &mut Vec<String>) -> LogConfig {
+    match raw.engine.as_str() {
+        "embedded" => {
+            if roles.contains(&Role::Ledger) && !roles.contains(&Role::Gateway) {
+                faults.push("roles: the embedded log is one process's, so the ledger goes with a gateway".to_owned());
+            }
+            LogConfig::Embedded { path: raw.path.unwrap_or_else(|| data.join("log.sqlite")) }
+        }
+        "kafka" => LogConfig::Kafka(kafka(raw.kafka, faults)),
+        engine => {
+            faults.push(format!("log.engine: must be embedded or kafka, and is {engine}"));
+            LogConfig::Embedded { path: PathBuf::new() }
+        }
+    }
+}
+
+fn kafka(raw: RawKafka, faults: &mut Vec<String>) -> KafkaSettings {
+    if raw.brokers.is_empty() {
+        faults.push("log.kafka.brokers: at least one address is required, such as broker-1:9092".to_owned());
+    }
+    if raw.min_in_sync == 0 || raw.min_in_sync > raw.replication {
+        faults.push("log.kafka.min_in_sync: must be 1 to log.kafka.replication".to_owned());
+    }
+    for (name, file) in [("ca", &raw.ca), ("certificate", &raw.certificate), ("key", &raw.key)] {
+        file.iter().for_each(|file| readable(faults, &format!("log.kafka.{name}"), file));
+    }
+    let client = match (raw.certificate, raw.key) {
+        (Some(certificate), Some(key)) => Some(KafkaCertificate { certificate, key }),
+        (None, None) => None,
+        (Some(_), None) => {
+            faults.push("log.kafka.key: a file is required beside log.kafka.certificate".to_owned());
+            None
+        }
+        (None, Some(_)) => {
+            faults.push("log.kafka.certificate: a file is required beside log.kafka.key".to_owned());
+            None
+        }
+    };
+    if raw.ca.is_none() && client.is_some() {
+        faults.push("log.kafka.ca: a file is required beside log.kafka.certificate".to_owned());
+    }
+    let tls = raw.ca.map(|ca| KafkaTls { ca, client });
+    let (replication, min_in_sync) = (raw.replication, raw.min_in_sync);
+    KafkaSettings { tls, replication, min_in_sync, ..KafkaSettings::at(raw.brokers) }
 }
 
 fn address(faults: &mut Vec<String>, name: &str, text: &str) -> SocketAddr {
@@ -420,6 +487,29 @@ mod tests {
         {
             assert!(faults.contains(name), "{name} is missing in\n{faults}");
         }
+    }
+
+    #[test]
+    fn a_cluster_is_configured_and_its_faults_are_named() {
+        let set = |name: &str, value: &str| (format!("AIRUT__{name}"), value.to_owned());
+        let kafka = set("LOG__ENGINE", "kafka");
+        let faulty = [kafka.clone(), set("LOG__KAFKA__MIN_IN_SYNC", "4"), set("LOG__KAFKA__KEY", "/nowhere/key.pem")];
+        let faults = load(None, faulty.into_iter(), &[Role::Ledger]).expect_err("full of faults").to_string();
+        let names = ["brokers:", "min_in_sync:", "key:", "certificate:"].map(|name| format!("log.kafka.{name}"));
+        for name in names.iter().map(String::as_str).chain(["keys.edge:"]) {
+            assert!(faults.contains(name), "{name} is missing in\n{faults}");
+        }
+        let register =
+            ["ca", "certificate", "key"].map(|file| set(&format!("REGISTER__{file}").to_uppercase(), "/dev/null"));
+        let good =
+            [kafka, set("DATA", "d"), set("LOG__KAFKA__BROKERS", "['a:1', 'b:2']"), set("REGISTER__SERVER", "c:3")];
+        let config = load(None, good.into_iter().chain(register), &[Role::Register]).expect("no faults");
+        let LogConfig::Kafka(settings) = config.log else { panic!("{:?}", config.log) };
+        assert_eq!(
+            (settings.brokers, settings.replication, settings.min_in_sync),
+            (vec!["a:1".into(), "b:2".into()], 3, 2)
+        );
+        assert_eq!(settings.tls, None);
     }
 
     #[test]

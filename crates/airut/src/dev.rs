@@ -103,7 +103,7 @@ impl Layout {
                 client_cas: vec![pki.join("ca.crt")],
                 crls: vec![pki.join("crl.pem")],
             },
-            keys: Keys { ring: self.ring(), receipt: self.receipt_key() },
+            keys: Keys { ring: self.ring(), receipt: self.receipt_key(), edge: self.edge_ring() },
             partners: self.dir.join("partners"),
             ledger: LedgerConfig { origin: "airut.example/dev".to_owned() },
             register: RegisterConfig {
@@ -124,6 +124,10 @@ impl Layout {
 
     fn ring(&self) -> PathBuf {
         self.dir.join("keys/ring.toml")
+    }
+
+    fn edge_ring(&self) -> PathBuf {
+        self.dir.join("keys/edge.toml")
     }
 
     fn receipt_key(&self) -> PathBuf {
@@ -153,6 +157,7 @@ impl Layout {
         if !self.ring().exists() {
             let ring = KeyRing::generate(world.randomness(), world.now().date().year());
             ring.save(self.ring()).context("the key ring")?;
+            ring.edge().save(self.edge_ring()).context("the ledger's part of the key ring")?;
         }
         let key = ReceiptKey::open_or_create(&self.receipt_key(), world)?;
         let public = self.dir.join("pki/receipt-keys.txt");
@@ -198,7 +203,7 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
 pub(crate) async fn register_connected(node: &Node, patience: Duration) -> bool {
     let kela: PartnerId = "kela".parse().expect("a partner's id");
     let connected = async {
-        while !node.gateway().folds().has_responder(&kela) {
+        while !node.gateway().is_some_and(|gateway| gateway.folds().has_responder(&kela)) {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     };
@@ -207,7 +212,7 @@ pub(crate) async fn register_connected(node: &Node, patience: Duration) -> bool 
 
 fn welcome(layout: &Layout, node: &Node, metrics: Option<SocketAddr>) -> String {
     let data = layout.dir.display();
-    let address = node.address;
+    let address = node.address.expect("a gateway is among the roles");
     let server = if address.port() == 7443 { String::new() } else { format!(" --server {address}") };
     let data_option = if layout.dir == Path::new("airut-data") { String::new() } else { format!(" --data {data}") };
     let program = std::env::args().next().unwrap_or_else(|| "airut".to_owned());

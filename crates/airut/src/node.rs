@@ -3,32 +3,37 @@
 //! The socket is bound early, and accepts only once the folds have caught up. The same code starts `serve`, `dev` and the
 //! tests.
 
+mod health;
+mod tasks;
+
 use std::{
     net::SocketAddr,
-    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use airut_client::Client;
-use airut_domain::{id::Incarnation, partition::Partition, registry::Registry};
-use airut_exchange::{CallerOf, Change, FoldStore, Gateway, ReceiptKey, Settings, Stranger, World, query_service};
+use airut_domain::{id::Incarnation, registry::Registry};
+use airut_exchange::{
+    CallerOf, FoldStore, Gateway, GatewayError, ReceiptKey, Reception, Settings, Stranger, World, query_service,
+};
 use airut_identity::{Bounds, Listener, Peer, TlsSettings};
 use airut_ledger::Ledger;
-use airut_log::{Embedded, KeyRing, Log};
+use airut_log::{EdgeRing, Embedded, KeyRing, Log};
 use airut_register::Register;
-use anyhow::{Context, bail};
+use anyhow::Context;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tonic::transport::Server;
-
-use crate::{
-    config::{Config, LogConfig, Role},
-    partners,
+use tonic::{
+    service::{Routes, RoutesBuilder},
+    transport::Server,
 };
+use tonic_health::{ServingStatus, server::HealthReporter};
+
+use crate::config::{Config, LogConfig, Role};
 
 /// How long calls that are under way may take when the process is told to stop.
 const DRAIN: Duration = Duration::from_secs(15);
@@ -42,15 +47,6 @@ const LEDGER_AGAIN: Duration = Duration::from_secs(2);
 /// How long the rest of the process has to let go of the log.
 const CLOSED_WITHIN: Duration = Duration::from_secs(5);
 
-/// How often the partners' files are looked at.
-const PARTNERS_POLL: Duration = Duration::from_secs(2);
-
-/// How often gauges are set.
-const GAUGES: Duration = Duration::from_secs(1);
-
-/// How often the log is trimmed.
-const TRIM: Duration = Duration::from_secs(60 * 60);
-
 /// Strangers that wait to be counted; beyond that they are only added up.
 const STRANGERS: usize = 256;
 
@@ -59,20 +55,22 @@ const STREAMS_PER_CONNECTION: u32 = 1024;
 
 /// A running process.
 pub struct Node {
-    /// Where gRPC is served.
-    pub address: SocketAddr,
-    log: Log,
-    gateway: Gateway,
+    /// Where gRPC is served: by a gateway and by a ledger.
+    pub address: Option<SocketAddr>,
+    log: Option<Log>,
+    gateway: Option<Gateway>,
+    /// Keeps the registry current in a process without a gateway.
+    follower: Option<JoinHandle<Result<(), GatewayError>>>,
     ledger: Option<RunningLedger>,
-    server: JoinHandle<Result<(), tonic::transport::Error>>,
+    server: Option<JoinHandle<Result<(), tonic::transport::Error>>>,
     register: Option<JoinHandle<()>>,
-    /// What runs beside: gauges, reloads, trimming.
+    /// What runs beside: gauges, health, reloads, trimming.
     tasks: TaskTracker,
     /// Takes no more calls.
     closing: CancellationToken,
     /// Ends everything that runs on its own.
     stopping: CancellationToken,
-    health: tonic_health::server::HealthReporter,
+    health: HealthReporter,
 }
 
 /// The ledger at work.
@@ -83,6 +81,11 @@ struct RunningLedger {
 }
 
 impl RunningLedger {
+    fn start(ledger: Ledger) -> Self {
+        let (status, stop) = (ledger.status(), CancellationToken::new());
+        Self { task: tokio::spawn(run_ledger(ledger, stop.clone())), status, stop }
+    }
+
     /// Ends it once the last records are under a checkpoint, or after a while.
     async fn end(mut self) {
         let signed = self.status.wait_for(|status| status.unsigned_since.is_none());
@@ -100,60 +103,64 @@ impl Node {
     /// # Errors
     /// With the file, the setting or the address that is at fault.
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
-        if !config.roles.contains(&Role::Gateway) {
-            bail!("the embedded log is one process's: a gateway must be among its roles");
-        }
         std::fs::create_dir_all(&config.data).with_context(|| config.data.display().to_string())?;
         let world = World::system();
-        let incarnation: Incarnation = format!("gateway-{}", uuid::Uuid::now_v7()).parse().context("incarnation")?;
-        let log = open_log(config, &world)?;
-        let gateway = start_gateway(config, &log, &incarnation, &world).await?;
-        apply_partners(&gateway, &config.partners).await?;
-
-        let (strangers, refused) = mpsc::channel(STRANGERS);
-        let clock = world.clock().clone();
-        let listener = Listener::bind(
-            config.listen,
-            tls(config),
-            gateway.folds().registry_handle(),
-            Arc::new(move || clock.now()),
-            strangers,
-        )
-        .context("listen")?;
-        let address = listener.address();
-        let (closing, stopping) = (CancellationToken::new(), CancellationToken::new());
-        let tasks = TaskTracker::new();
-
         let (health, health_service) = tonic_health::server::health_reporter();
-        let mut routes = tonic::service::Routes::builder();
-        let caller_of: CallerOf = Arc::new(caller_of);
-        routes.add_service(query_service(gateway.clone(), Arc::clone(&caller_of)));
-        let ledger = match config.roles.contains(&Role::Ledger) {
-            false => None,
-            true => {
-                let ledger = open_ledger(config, &log, &incarnation, &world)?;
-                routes.add_service(ledger.service(ledger_edge(&gateway, &caller_of)));
-                tasks.spawn(checkpoint_gauges(ledger.status(), world.clone(), stopping.clone()));
-                let (status, stop) = (ledger.status(), CancellationToken::new());
-                let stopped = stop.clone();
-                let task = tokio::spawn(run_ledger(ledger, stopped));
-                Some(RunningLedger { task, status, stop })
-            }
+        let mut node = Self {
+            address: None,
+            log: None,
+            gateway: None,
+            follower: None,
+            ledger: None,
+            server: None,
+            register: None,
+            tasks: TaskTracker::new(),
+            closing: CancellationToken::new(),
+            stopping: CancellationToken::new(),
+            health,
         };
-        let reflection = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(airut_wire::DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            // What errors carry, so that tools can show it.
-            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
-            .build_v1()
-            .context("reflection")?;
-        routes.add_service(health_service).add_service(reflection);
+        if config.roles.contains(&Role::Gateway) || config.roles.contains(&Role::Ledger) {
+            let mut routes = Routes::builder();
+            routes.add_service(health_service);
+            add_reflection(&mut routes)?;
+            node.open_edge(config, &world, routes).await?;
+        }
+        if config.roles.contains(&Role::Register) {
+            node.register = Some(start_register(config, node.address, &world, node.stopping.clone()).await?);
+        }
+        Ok(node)
+    }
 
-        tasks.spawn(count_strangers(gateway.clone(), refused, stopping.clone()));
-        tasks.spawn(watch_partners(gateway.clone(), config.partners.clone(), stopping.clone()));
-        tasks.spawn(gauges(gateway.clone(), log.clone(), listener.handle(), stopping.clone()));
-        tasks.spawn(trim(gateway.clone(), stopping.clone()));
-
+    /// Starts what is called from outside: gateway, ledger, or both.
+    async fn open_edge(&mut self, config: &Config, world: &World, mut routes: RoutesBuilder) -> anyhow::Result<()> {
+        let log = open_log(config, world).await?;
+        self.log = Some(log.clone());
+        let caller_of: CallerOf = Arc::new(caller_of);
+        let role = if config.roles.contains(&Role::Gateway) { Role::Gateway } else { Role::Ledger };
+        let author: Incarnation = format!("{}-{}", role.name(), uuid::Uuid::now_v7()).parse().context("incarnation")?;
+        let reception = match role {
+            Role::Gateway => {
+                let gateway = start_gateway(config, &log, &author, world).await?;
+                tasks::apply_partners(&gateway, &config.partners).await?;
+                routes.add_service(query_service(gateway.clone(), Arc::clone(&caller_of)));
+                self.gateway = Some(gateway.clone());
+                gateway.reception().clone()
+            }
+            Role::Ledger | Role::Register => self.follow_registry(config, &log, &author, world).await?,
+        };
+        let (strangers, refused) = mpsc::channel(STRANGERS);
+        let (clock, registry) = (world.clock().clone(), reception.registry_handle());
+        let now = Arc::new(move || clock.now());
+        let listener = Listener::bind(config.listen, tls(config), registry, now, strangers).context("listen")?;
+        self.address = Some(listener.address());
+        if config.roles.contains(&Role::Ledger) {
+            let ledger = open_ledger(config, &log, &author, world)?;
+            routes.add_service(ledger.service(ledger_edge(&reception, &caller_of)));
+            self.ledger = Some(RunningLedger::start(ledger));
+        }
+        self.tasks.spawn(tasks::count_strangers(reception, refused, self.stopping.clone()));
+        self.tasks.spawn(tasks::edge_gauges(listener.handle(), log.clone(), self.stopping.clone()));
+        self.start_tasks(config, &log, world).await;
         let server = Server::builder()
             .max_concurrent_streams(STREAMS_PER_CONNECTION)
             .http2_keepalive_interval(Some(Duration::from_secs(20)))
@@ -161,91 +168,155 @@ impl Node {
             .http2_max_header_list_size(16 * 1024)
             .tcp_nodelay(true)
             .add_routes(routes.routes())
-            .serve_with_incoming_shutdown(listener.accept(), closing.clone().cancelled_owned());
-        let server = tokio::spawn(server);
-        health.set_service_status("", tonic_health::ServingStatus::Serving).await;
-
-        let register = match config.roles.contains(&Role::Register) {
-            false => None,
-            true => Some(start_register(config, address, &world, stopping.clone()).await?),
-        };
-        Ok(Self { address, log, gateway, ledger, server, register, tasks, closing, stopping, health })
+            .serve_with_incoming_shutdown(listener.accept(), self.closing.clone().cancelled_owned());
+        self.server = Some(tokio::spawn(server));
+        Ok(())
     }
 
-    /// The gateway.
-    pub fn gateway(&self) -> &Gateway {
-        &self.gateway
+    /// What a ledger without a gateway knows its callers by.
+    async fn follow_registry(
+        &mut self,
+        config: &Config,
+        log: &Log,
+        author: &Incarnation,
+        world: &World,
+    ) -> anyhow::Result<Reception> {
+        let ring = EdgeRing::load(&config.keys.edge).context("keys.edge")?;
+        let opened = Reception::open(log.clone(), ring, author.clone(), world.clone()).await;
+        let (reception, follower) = opened.context("the registry")?;
+        self.follower = Some(tokio::spawn(follower.run(self.stopping.clone())));
+        self.tasks.spawn(reception.clone().write_counts(self.stopping.clone()));
+        Ok(reception)
+    }
+
+    /// Starts what runs beside the gateway and the ledger.
+    async fn start_tasks(&self, config: &Config, log: &Log, world: &World) {
+        let stop = || self.stopping.clone();
+        let mut roles = Vec::new();
+        if let Some(gateway) = &self.gateway {
+            self.tasks.spawn(tasks::watch_partners(gateway.clone(), config.partners.clone(), stop()));
+            self.tasks.spawn(tasks::trim(gateway.clone(), stop()));
+            roles.push(health::Watched::Gateway(gateway.clone(), log.clone()));
+        }
+        if let Some(ledger) = &self.ledger {
+            self.tasks.spawn(tasks::checkpoint_gauges(ledger.status.clone(), world.clone(), stop()));
+            roles.push(health::Watched::Ledger(ledger.status.clone()));
+        }
+        // The first role speaks for the process as well.
+        self.health.set_service_status("", ServingStatus::Serving).await;
+        self.tasks.spawn(health::watch(self.health.clone(), roles, stop()));
+    }
+
+    /// The gateway, where it is among the roles.
+    pub fn gateway(&self) -> Option<&Gateway> {
+        self.gateway.as_ref()
     }
 
     /// Resolves when the process can not go on, with the reason.
     pub async fn failed(&mut self) -> anyhow::Error {
-        let ledger = async {
-            match &mut self.ledger {
+        let gateway = async {
+            match &self.gateway {
                 None => std::future::pending().await,
-                Some(ledger) => (&mut ledger.task).await,
+                Some(gateway) => anyhow::Error::new(gateway.failed().await),
             }
         };
         tokio::select! {
-            cause = self.gateway.failed() => anyhow::Error::new(cause),
-            ended = &mut self.server => match ended {
-                Ok(Ok(())) => anyhow::anyhow!("the server ended"),
-                Ok(Err(cause)) => anyhow::Error::new(cause).context("the server ended"),
-                Err(cause) => anyhow::Error::new(cause).context("the server ended"),
-            },
-            ended = ledger => match ended {
-                Ok(Ok(())) => anyhow::anyhow!("the ledger ended"),
-                Ok(Err(cause)) => anyhow::Error::new(cause).context("the ledger stopped"),
-                Err(cause) => anyhow::Error::new(cause).context("the ledger ended"),
-            },
+            cause = gateway => cause,
+            cause = ended(self.server.as_mut(), "the server") => cause,
+            cause = ended(self.follower.as_mut(), "the registry") => cause,
+            cause = ended(self.ledger.as_mut().map(|ledger| &mut ledger.task), "the ledger") => cause,
         }
     }
 
     /// Stops in good order: no new calls, open ones finished, folds and tree written, the log closed.
     pub async fn stop(mut self) {
-        self.health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+        self.health.set_service_status("", ServingStatus::NotServing).await;
         self.closing.cancel();
         self.stopping.cancel();
         if let Some(register) = self.register.take() {
             end(register, "register").await;
         }
         let began = Instant::now();
-        self.gateway.stop(DRAIN).await;
+        if let Some(gateway) = self.gateway.take() {
+            gateway.stop(DRAIN).await;
+        }
         let left = DRAIN.saturating_sub(began.elapsed()).max(Duration::from_secs(1));
         // Streams that do not end by themselves are cut when the process ends.
-        if !self.server.is_finished() && tokio::time::timeout(left, &mut self.server).await.is_err() {
-            self.server.abort();
+        if let Some(mut server) = self.server.take()
+            && !server.is_finished()
+            && tokio::time::timeout(left, &mut server).await.is_err()
+        {
+            server.abort();
         }
         if let Some(ledger) = self.ledger.take() {
             ledger.end().await;
+        }
+        if let Some(follower) = self.follower.take() {
+            end(follower, "registry").await;
         }
         self.tasks.close();
         if tokio::time::timeout(CLOSED_WITHIN, self.tasks.wait()).await.is_err() {
             tracing::warn!("tasks are left behind");
         }
-        let Self { log, gateway, .. } = self;
-        drop(gateway);
-        let others_gone = async {
-            while log.is_shared() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        if tokio::time::timeout(CLOSED_WITHIN, others_gone).await.is_err() {
-            tracing::warn!("the log is closed when the process ends");
+        if let Some(log) = self.log.take() {
+            close(log).await;
         }
     }
 }
 
-/// Callers of the ledger are identified as the gateway's are, and their refusals go on record with its.
-fn ledger_edge(gateway: &Gateway, caller_of: &CallerOf) -> airut_ledger::Edge {
-    let (asked, refusing, caller_of) = (gateway.clone(), gateway.clone(), Arc::clone(caller_of));
+/// Lets go of the log once nobody else in the process holds it.
+async fn close(log: Log) {
+    let others_gone = async {
+        while log.is_shared() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    if tokio::time::timeout(CLOSED_WITHIN, others_gone).await.is_err() {
+        tracing::warn!("the log is closed when the process ends");
+    }
+    // To close it may wait for the disk or for brokers.
+    if tokio::task::spawn_blocking(move || drop(log)).await.is_err() {
+        tracing::warn!("the log could not be closed");
+    }
+}
+
+/// Why a task that runs for as long as the process has ended; pending where there is none.
+async fn ended<E>(task: Option<&mut JoinHandle<Result<(), E>>>, name: &'static str) -> anyhow::Error
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    let Some(task) = task else { return std::future::pending().await };
+    match task.await {
+        Ok(Ok(())) => anyhow::anyhow!("{name} ended"),
+        Ok(Err(cause)) => anyhow::Error::new(cause).context(format!("{name} stopped")),
+        Err(cause) => anyhow::Error::new(cause).context(format!("{name} ended")),
+    }
+}
+
+/// Adds what tools ask a server for: what it can do.
+fn add_reflection(routes: &mut RoutesBuilder) -> anyhow::Result<()> {
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(airut_wire::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        // What errors carry, so that tools can show it.
+        .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .context("reflection")?;
+    routes.add_service(reflection);
+    Ok(())
+}
+
+/// Callers of the ledger are identified as the gateway's are, by a registry that is current, and their refusals are recorded.
+fn ledger_edge(reception: &Reception, caller_of: &CallerOf) -> airut_ledger::Edge {
+    let (asked, refusing, caller_of) = (reception.clone(), reception.clone(), Arc::clone(caller_of));
     airut_ledger::Edge {
         identify: Arc::new(move |extensions| {
-            let (gateway, caller_of, extensions) = (asked.clone(), Arc::clone(&caller_of), extensions.clone());
-            Box::pin(async move { gateway.caller(&extensions, &caller_of).await })
+            let (reception, caller_of, extensions) = (asked.clone(), Arc::clone(&caller_of), extensions.clone());
+            Box::pin(async move { reception.current_caller(&extensions, &caller_of).await })
         }),
         refuse: Arc::new(move |partner, method, refusal| {
-            let gateway = refusing.clone();
-            Box::pin(async move { gateway.refuse(&partner, method, refusal).await })
+            let reception = refusing.clone();
+            Box::pin(async move { reception.refuse(&partner, method, refusal).await })
         }),
     }
 }
@@ -274,12 +345,13 @@ async fn end<T>(task: JoinHandle<T>, name: &str) {
     }
 }
 
-fn open_log(config: &Config, world: &World) -> anyhow::Result<Log> {
+async fn open_log(config: &Config, world: &World) -> anyhow::Result<Log> {
     match &config.log {
         LogConfig::Embedded { path } => {
             let settings = Embedded::at(path, world.clock().clone(), world.randomness().clone());
             Log::embedded(settings).with_context(|| format!("log.path: {}", path.display()))
         }
+        LogConfig::Kafka(settings) => Log::kafka(settings.clone()).await.context("log"),
     }
 }
 
@@ -313,12 +385,12 @@ fn open_ledger(config: &Config, log: &Log, incarnation: &Incarnation, world: &Wo
 
 async fn start_register(
     config: &Config,
-    own: SocketAddr,
+    own: Option<SocketAddr>,
     world: &World,
     stop: CancellationToken,
 ) -> anyhow::Result<JoinHandle<()>> {
     let register = &config.register;
-    let server = register.server.clone().unwrap_or_else(|| own.to_string());
+    let server = register.server.clone().or(own.map(|own| own.to_string())).context("register.server")?;
     let settings = airut_client::Settings::new(server, &register.ca, &register.certificate, &register.key);
     let client = Client::connect(&settings).await.context("register")?;
     let persons = Arc::new(Register::generate(register.seed, register.persons, world.now().date()));
@@ -349,92 +421,4 @@ fn caller_of(
         };
         (unidentified, stranger)
     })
-}
-
-async fn count_strangers(
-    gateway: Gateway,
-    mut refused: mpsc::Receiver<airut_identity::Stranger>,
-    stop: CancellationToken,
-) {
-    while let Some(Some(stranger)) = stop.run_until_cancelled(refused.recv()).await {
-        let stranger = Stranger {
-            reason: stranger.reason,
-            issuer: stranger.issuer.unwrap_or_default(),
-            prefix: stranger.prefix.to_string(),
-        };
-        gateway.count_stranger(&stranger).await;
-    }
-}
-
-/// Puts the partners' definitions in force.
-async fn apply_partners(gateway: &Gateway, dir: &std::path::Path) -> anyhow::Result<()> {
-    let definitions = partners::read(dir).map_err(|faults| anyhow::anyhow!("partners: {}", faults.join("\n  ")))?;
-    for change in gateway.apply_partners(definitions).await.context("partners")? {
-        if let Change::Applied(partner, version) = change {
-            tracing::info!(%partner, version, "a partner's definition is in force");
-        }
-    }
-    Ok(())
-}
-
-async fn watch_partners(gateway: Gateway, dir: PathBuf, stop: CancellationToken) {
-    let mut last_fault = None;
-    while tokio::time::timeout(PARTNERS_POLL, stop.cancelled()).await.is_err() {
-        let fault = apply_partners(&gateway, &dir).await.err().map(|fault| format!("{fault:#}"));
-        if let Some(fault) = fault.as_ref().filter(|fault| Some(*fault) != last_fault.as_ref()) {
-            tracing::error!(%fault, "the partners' definitions are not applied");
-        }
-        last_fault = fault;
-    }
-}
-
-async fn trim(gateway: Gateway, stop: CancellationToken) {
-    while tokio::time::timeout(TRIM, stop.cancelled()).await.is_err() {
-        if let Err(cause) = gateway.trim().await {
-            tracing::warn!(%cause, "the log is not trimmed");
-        }
-    }
-}
-
-async fn gauges(gateway: Gateway, log: Log, listener: airut_identity::Handle, stop: CancellationToken) {
-    while tokio::time::timeout(GAUGES, stop.cancelled()).await.is_err() {
-        let positions = gateway.folds().positions();
-        let mut lag = 0;
-        for partition in Partition::all() {
-            let end = log.end(partition).await.unwrap_or(0);
-            lag += end.saturating_sub(positions.get(&partition).copied().unwrap_or(0));
-        }
-        metrics::gauge!("airut_fold_lag_records").set(float(lag));
-        metrics::gauge!("airut_queries_open").set(float(gateway.folds().open_queries() as u64));
-        metrics::gauge!("airut_connections_open").set(float(listener.open() as u64));
-        metrics::gauge!("airut_log_queued_bytes").set(float(log.stats().queued_bytes as u64));
-        metrics::counter!("airut_log_records_total").absolute(log.stats().records);
-        metrics::counter!("airut_log_commits_total").absolute(log.stats().commits);
-        metrics::counter!("airut_strangers_untold_total").absolute(listener.untold());
-        let expiry = listener.expiry();
-        metrics::gauge!("airut_certificate_expiry_timestamp_seconds").set(seconds(expiry.certificate_not_after));
-        if let Some(next) = expiry.crl_next_update {
-            metrics::gauge!("airut_crl_next_update_timestamp_seconds").set(seconds(next));
-        }
-    }
-}
-
-async fn checkpoint_gauges(status: watch::Receiver<airut_ledger::Status>, world: World, stop: CancellationToken) {
-    while tokio::time::timeout(GAUGES, stop.cancelled()).await.is_err() {
-        let status = status.borrow().clone();
-        metrics::gauge!("airut_ledger_size").set(float(status.size));
-        // Nothing unsigned: the newest checkpoint is as good as one signed now.
-        let age = status.unsigned_since.map(|since| world.now().since(since)).unwrap_or_default();
-        metrics::gauge!("airut_checkpoint_age_seconds").set(age.as_secs_f64());
-    }
-}
-
-#[allow(clippy::cast_precision_loss, reason = "gauges are floating point")]
-fn float(number: u64) -> f64 {
-    number as f64
-}
-
-#[allow(clippy::cast_precision_loss, reason = "gauges are floating point")]
-fn seconds(moment: airut_domain::time::Timestamp) -> f64 {
-    moment.as_millis() as f64 / 1000.0
 }

@@ -41,7 +41,7 @@ fn say(text: impl AsRef<str>) {
 }
 
 async fn tell(layout: &Layout, node: &Node) -> anyhow::Result<()> {
-    let server = node.address.to_string();
+    let server = node.address.expect("a gateway is among the roles").to_string();
     let partner = |name: &str| name.parse::<PartnerId>().context("partner");
     let county = query::client(&server, layout.dir(), &partner("pirkanmaa")?).await?;
     let stranger = query::client(&server, layout.dir(), &partner("pension-provider")?).await?;

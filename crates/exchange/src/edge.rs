@@ -5,7 +5,6 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use airut_domain::{
     query,
     refusal::{Reason, Refusal},
-    registry::{Registry, Unidentified, VerifiedPartner},
     time::Timestamp,
 };
 use airut_telemetry::{Traced, span};
@@ -19,7 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::verb::query_benefits::METHOD;
-use crate::{Answering, Asking, Gateway, Stranger};
+use crate::{Answering, Asking, CallerOf, Gateway};
 
 /// A caller that names no deadline waits this long.
 const USUAL_DEADLINE: Duration = Duration::from_secs(10);
@@ -29,27 +28,6 @@ const LARGEST_MESSAGE: usize = 3 * 1024 * 1024;
 
 /// Messages of a stream that wait to be taken or sent.
 const STREAM_QUEUE: usize = 64;
-
-/// Finds the caller of a request, by its certificate and the registry as it is now, and the stranger when there is none.
-pub type CallerOf =
-    Arc<dyn Fn(&http::Extensions, &Registry) -> Result<VerifiedPartner, (Unidentified, Stranger)> + Send + Sync>;
-
-impl Gateway {
-    /// Who calls, as the registry is now. Whoever may not is on record, or counted, when this refuses them.
-    ///
-    /// # Errors
-    /// What to answer.
-    pub async fn caller(
-        &self,
-        extensions: &http::Extensions,
-        caller_of: &CallerOf,
-    ) -> Result<VerifiedPartner, Refusal> {
-        match caller_of(extensions, &self.folds.registry()) {
-            Ok(caller) => Ok(caller),
-            Err((unidentified, stranger)) => Err(self.refuse_unidentified(unidentified, &stranger).await),
-        }
-    }
-}
 
 /// The service, to be mounted on a server.
 pub fn query_service(gateway: Gateway, caller_of: CallerOf) -> QueryServiceServer<impl QueryService> {
@@ -85,6 +63,7 @@ impl QueryService for Edge {
         let request_id = self.request_id();
         let responder = self
             .gateway
+            .reception
             .caller(request.extensions(), &self.caller_of)
             .await
             .map_err(|refusal| self.status(&refusal, &request_id))?;
@@ -121,13 +100,17 @@ impl Edge {
         request: Request<v1::QueryBenefitsRequest>,
         request_id: &str,
     ) -> Result<v1::QueryBenefitsResponse, Refusal> {
-        let caller = self.gateway.caller(request.extensions(), &self.caller_of).await?;
+        let caller = self.gateway.reception.caller(request.extensions(), &self.caller_of).await?;
         // Bounds what is under way; when the gateway stops, no more permits are given.
         let permit = match Arc::clone(&self.gateway.in_flight).try_acquire_owned() {
             Ok(permit) => permit,
             Err(tokio::sync::TryAcquireError::Closed) => return Err(Refusal::new(Reason::NotServing)),
             Err(tokio::sync::TryAcquireError::NoPermits) => {
-                return Err(self.gateway.refuse(caller.id(), METHOD, Refusal::new(Reason::TooManyInFlight)).await);
+                return Err(self
+                    .gateway
+                    .reception
+                    .refuse(caller.id(), METHOD, Refusal::new(Reason::TooManyInFlight))
+                    .await);
             }
         };
         let deadline = deadline(request.metadata(), self.gateway.world.now());

@@ -3,14 +3,13 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use airut_domain::{
-    id::{Incarnation, PartnerId},
+    id::Incarnation,
     member,
     partition::{Partition, Topic},
     query::{NotDisclosed, WhyNot},
     refusal::{Reason, Refusal},
-    registry::Unidentified,
 };
-use airut_log::{AppendError, KeyRing, Log, Positions, ReadError, Recorded, Writer};
+use airut_log::{AppendError, HeaderWriter, KeyRing, Log, Positions, ReadError, Recorded, Writer};
 use airut_telemetry::span;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -19,6 +18,7 @@ use crate::{
     fold::{Accepted, FoldError, Folds, Store, StoreError, Unaccepted, Void},
     planted::planted,
     receipts::{ReceiptKey, Signer},
+    reception::Reception,
     refusals::Refusals,
     verb,
     world::World,
@@ -112,7 +112,7 @@ pub struct Parts {
     pub(crate) ring: Arc<KeyRing>,
     pub(crate) folds: Arc<Folds>,
     pub(crate) signer: Signer,
-    pub(crate) refusals: Refusals,
+    pub(crate) reception: Reception,
     pub(crate) incarnation: Incarnation,
     /// Bounds the calls under way; closed when the gateway stops.
     pub(crate) in_flight: Arc<Semaphore>,
@@ -162,11 +162,15 @@ impl Gateway {
             FoldStore::File(path) => Store::file(&path, log.identity())?,
         };
         let folds = Arc::new(Folds::open(incarnation.clone(), store)?);
+        let asked = world.now();
         let ends = ends(&log, &folds.positions()).await?;
-        let writer = Writer::new(log.clone(), Arc::clone(&ring), incarnation.clone(), world.randomness().clone());
+        let headers = HeaderWriter::new(log.clone(), incarnation.clone(), world.randomness().clone());
+        let writer = Writer::new(headers.clone(), Arc::clone(&ring));
+        let refusals = Refusals::new(headers, ring.edge(), world.clone());
+        let reception = Reception::new(folds.current(), refusals, world.clone());
         let gateway = Self(Arc::new(Parts {
             signer: Signer::start(receipt_key, Arc::clone(&folds), &world),
-            refusals: Refusals::new(writer.clone(), Arc::clone(&ring), world.clone()),
+            reception,
             in_flight: Arc::new(Semaphore::new(MOST_IN_FLIGHT)),
             calls: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -187,10 +191,11 @@ impl Gateway {
             () = gateway.folds.reached(&ends) => {}
             cause = gateway.failed() => return Err(GatewayError::Starting(cause)),
         }
+        gateway.folds.registry_was_read(asked);
         gateway.bury_the_dead().await;
         gateway.spawn(gateway.streams.track_future(gateway.clone().keep_current()));
         gateway.spawn(gateway.streams.track_future(gateway.clone().sweep()));
-        let counts = gateway.refusals.clone().write_counts(gateway.stop.clone());
+        let counts = gateway.reception.clone().write_counts(gateway.stop.clone());
         gateway.spawn(gateway.streams.track_future(counts));
         Ok(gateway)
     }
@@ -198,6 +203,11 @@ impl Gateway {
     /// The gateway's folds.
     pub fn folds(&self) -> &Arc<Folds> {
         &self.folds
+    }
+
+    /// Whether the registry is known to have been read to its end lately.
+    pub fn is_current(&self) -> bool {
+        self.folds.registry_is_current(self.world.now())
     }
 
     /// Resolves when the gateway can not go on, with the reason. The process must then stop, unhealthy.
@@ -236,32 +246,9 @@ impl Gateway {
         }
     }
 
-    /// Counts a handshake or a call that came to no partner's name, and records it within the budget.
-    pub async fn count_stranger(&self, stranger: &crate::Stranger) {
-        if let Err(cause) = self.refusals.count(stranger).await {
-            tracing::warn!(%cause, reason = stranger.reason.code(), "a stranger's refusal is not recorded");
-        }
-    }
-
-    /// Records a partner's refusal, and returns what may then be answered: the refusal, or that the log can not be written.
-    pub async fn refuse(&self, partner: &PartnerId, method: &str, refusal: Refusal) -> Refusal {
-        match self.refusals.record(partner, method, &refusal).await {
-            Ok(()) => refusal,
-            Err(cause) => unwritten(&cause),
-        }
-    }
-
-    /// Records or counts a call without a usable identity: a suspended partner's under its name, a stranger's as a stranger's.
-    /// Returns what may then be answered.
-    pub(crate) async fn refuse_unidentified(&self, unidentified: Unidentified, stranger: &crate::Stranger) -> Refusal {
-        let Unidentified { refusal, partner } = unidentified;
-        match partner {
-            Some(partner) => self.refuse(&partner, "", refusal).await,
-            None => {
-                self.count_stranger(stranger).await;
-                refusal
-            }
-        }
+    /// Who calls, and the record of whom it refuses.
+    pub fn reception(&self) -> &Reception {
+        &self.reception
     }
 
     /// Runs a task of the gateway, until the gateway is stopped at the latest.

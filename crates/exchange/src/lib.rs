@@ -17,6 +17,7 @@ mod gateway;
 mod partners;
 mod planted;
 mod receipts;
+mod reception;
 mod refusals;
 mod streams;
 mod trim;
@@ -30,11 +31,12 @@ mod simulation;
 #[path = "../tests/it/support.rs"]
 mod support;
 
-pub use edge::{CallerOf, query_service};
+pub use edge::query_service;
 pub use fold::{FoldError, Folds, REGISTRY_CURRENT, StoreError};
 pub use gateway::{FoldStore, Gateway, GatewayError, Settings};
 pub use partners::Change;
 pub use receipts::{KeyError, ReceiptKey};
+pub use reception::{CallerOf, Follower, Reception};
 pub use refusals::{FIRST_STRANGERS, SINGLY, Stranger};
 pub use verb::{
     query_benefits::{Asking, Reply},

@@ -19,7 +19,7 @@ use airut_domain::{
     refusal::{Reason, Refusal},
     time::Timestamp,
 };
-use airut_log::{AppendError, KeyRing, Writer};
+use airut_log::{AppendError, EdgeRing, HeaderWriter};
 use tokio_util::sync::CancellationToken;
 
 use crate::world::World;
@@ -46,8 +46,8 @@ pub struct Stranger {
 /// Records refusals.
 #[derive(Clone)]
 pub(crate) struct Refusals {
-    writer: Writer,
-    ring: Arc<KeyRing>,
+    writer: HeaderWriter,
+    ring: Arc<EdgeRing>,
     world: World,
     minute: Arc<Mutex<Minute>>,
 }
@@ -61,8 +61,8 @@ struct Minute {
 }
 
 impl Refusals {
-    pub(crate) fn new(writer: Writer, ring: Arc<KeyRing>, world: World) -> Self {
-        Self { writer, ring, world, minute: Arc::default() }
+    pub(crate) fn new(writer: HeaderWriter, ring: EdgeRing, world: World) -> Self {
+        Self { writer, ring: Arc::new(ring), world, minute: Arc::default() }
     }
 
     /// Records a partner's refusal, or counts it when the budget is spent. When it returns the refusal may be answered.
@@ -151,7 +151,7 @@ impl Refusals {
     async fn append(&self, refused: Refused) -> Result<(), AppendError> {
         let party = refused.partner.as_ref().map_or("", PartnerId::as_str);
         let partition = self.ring.partition_of(Topic::Refusals, &[party.as_bytes()]);
-        self.writer.append(partition, refused, None, "").await.map(drop)
+        self.writer.append(partition, refused, "").await.map(drop)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Minute> {

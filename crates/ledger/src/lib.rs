@@ -44,7 +44,7 @@ use std::{
 };
 
 use airut_domain::id::Incarnation;
-use airut_log::{Log, LogId, Random};
+use airut_log::{HeaderWriter, Log, LogId, Random};
 use airut_wire::v1::ledger_service_server::LedgerServiceServer;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -92,7 +92,7 @@ pub struct Ledger {
 struct Shared {
     files: Arc<Files>,
     log: Log,
-    author: Incarnation,
+    writer: HeaderWriter,
     random: Random,
     bounds: Bounds,
     status: watch::Sender<Status>,
@@ -169,7 +169,8 @@ impl Ledger {
         let status =
             Status { size: store.edge().size(), checkpoint: None, unsigned_since: None, health: Health::Starting };
         let status = watch::Sender::new(status);
-        let shared = Shared { files: Arc::new(files), log, author, random, bounds, status };
+        let writer = HeaderWriter::new(log.clone(), author, random.clone());
+        let shared = Shared { files: Arc::new(files), log, writer, random, bounds, status };
         Ok(Self { shared, readers: Arc::new(Readers::new(path)) })
     }
 

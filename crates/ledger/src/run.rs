@@ -16,10 +16,10 @@ use std::{sync::Arc, time::Duration};
 
 use airut_domain::{
     partition::{Partition, Position, Topic},
-    record::{Header, Kind, Order, RULES, Stored},
+    record::{Order, Stored},
     time::Timestamp,
 };
-use airut_log::{Cause, ReadError, Tail, TailError, Unstamped};
+use airut_log::{Cause, ReadError, Tail, TailError};
 use tokio::{
     select,
     task::spawn_blocking,
@@ -364,17 +364,8 @@ impl<'a> Work<'a> {
     /// Appends a record to `airut.order`, and gives its stamp. None when the log did not take it, or may not have: it
     /// is tried again.
     async fn append(&mut self, order: Order) -> Option<Timestamp> {
-        let header = Header {
-            rules: RULES,
-            nonce: self.shared.random.bytes(),
-            author: self.shared.author.clone(),
-            body: None,
-            kind: Kind::Order(order),
-        };
-        let header = airut_wire::record::encode(&header);
-        let record = Unstamped { header, body: Vec::new(), traceparent: String::new() };
-        match self.shared.log.append(ORDER, record).await {
-            Ok((_, stamp)) => Some(stamp),
+        match self.shared.writer.append(ORDER, order, "").await {
+            Ok(recorded) => Some(recorded.stamp()),
             Err(error) => {
                 tracing::warn!(%error, "the ledger's order was not taken by the log; trying again");
                 self.append_trouble = Some(error.to_string());

@@ -22,9 +22,9 @@ use airut_domain::{
     keys::{Digest, MacKey, commitment},
     partition::{Partition, Topic, partition_of},
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{Cause, Random};
+use crate::{Cause, EdgeRing, Random, edge_ring};
 
 /// For how many years after the first one a new ring has subject keys.
 const YEARS_AHEAD: i32 = 10;
@@ -66,7 +66,7 @@ struct Rotating<K> {
 /// 32 secret bytes; hexadecimal in the file.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-struct Secret([u8; 32]);
+pub(crate) struct Secret([u8; 32]);
 
 /// Why a key ring can't be read or written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -132,11 +132,7 @@ impl KeyRing {
     /// [`KeyRingError`], which names the file and never quotes it.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, KeyRingError> {
         let path = path.as_ref();
-        let text = read_private(path)?;
-        let keys: Keys<Secret> = toml::from_str(&text).map_err(|error| KeyRingError::Syntax {
-            path: path.to_owned(),
-            line: line_of(&text, error.span().map_or(0, |span| span.start)),
-        })?;
+        let keys: Keys<Secret> = load(path)?;
         for rotating in [&keys.commitment, &keys.body] {
             if !rotating.keys.contains_key(&rotating.active) {
                 return Err(KeyRingError::NoActiveKey { path: path.to_owned(), key: rotating.active.clone() });
@@ -151,9 +147,13 @@ impl KeyRing {
     /// # Errors
     /// [`KeyRingError::File`], and then the old file is still there.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), KeyRingError> {
-        let path = path.as_ref();
-        let text = toml::to_string(&self.keys).expect("ids and hexadecimal are plain data");
-        write_private(path, &text).map_err(|error| KeyRingError::File { path: path.to_owned(), cause: error.into() })
+        save(path.as_ref(), &self.keys)
+    }
+
+    /// The keys of it that a process needs which opens no body.
+    pub fn edge(&self) -> EdgeRing {
+        let Keys { partition, stranger, .. } = &self.keys;
+        EdgeRing::new(edge_ring::Keys { partition: partition.clone(), stranger: stranger.clone() })
     }
 
     /// Where the thing with this key lies.
@@ -184,11 +184,6 @@ impl KeyRing {
     /// Keyed digest of a case.
     pub fn case(&self, case: &str) -> Digest {
         self.macs.access.mac("case", &[case.as_bytes()])
-    }
-
-    /// Keyed digest of what is known of a caller that is no partner: its certificate's issuer, its address prefix.
-    pub fn stranger(&self, parts: &[&[u8]]) -> Digest {
-        self.macs.stranger.mac("stranger", parts)
     }
 
     /// The salt of a new commitment. The parts must be the caller's secret or random in part (a fingerprint is enough),
@@ -226,7 +221,7 @@ impl fmt::Debug for KeyRing {
 
 impl Keys<Secret> {
     fn macs(&self) -> Keys<MacKey> {
-        let mac = |secret: &Secret| MacKey::new(&secret.0);
+        let mac = Secret::mac;
         let all = |keys: &BTreeMap<KeyId, Secret>| keys.iter().map(|(id, key)| (id.clone(), mac(key))).collect();
         let rotating = |r: &Rotating<Secret>| Rotating { active: r.active.clone(), keys: all(&r.keys) };
         Keys {
@@ -244,6 +239,12 @@ impl Keys<Secret> {
 impl<K> Rotating<K> {
     fn active(&self) -> (&K, &KeyId) {
         (self.keys.get(&self.active).expect("checked when loaded"), &self.active)
+    }
+}
+
+impl Secret {
+    pub(crate) fn mac(&self) -> MacKey {
+        MacKey::new(&self.0)
     }
 }
 
@@ -269,6 +270,21 @@ fn salt(key: &MacKey, parts: &[&[u8]]) -> [u8; 16] {
 
 fn subject_key(year: i32) -> KeyId {
     format!("subject-{year}").parse().expect("a valid id")
+}
+
+/// Reads a file of keys that nobody but its owner may read.
+pub(crate) fn load<K: DeserializeOwned>(path: &Path) -> Result<K, KeyRingError> {
+    let text = read_private(path)?;
+    toml::from_str(&text).map_err(|error| KeyRingError::Syntax {
+        path: path.to_owned(),
+        line: line_of(&text, error.span().map_or(0, |span| span.start)),
+    })
+}
+
+/// Writes a file of keys, durably, in place of one that may be there.
+pub(crate) fn save(path: &Path, keys: &impl Serialize) -> Result<(), KeyRingError> {
+    let text = toml::to_string(keys).expect("ids and hexadecimal are plain data");
+    write_private(path, &text).map_err(|error| KeyRingError::File { path: path.to_owned(), cause: error.into() })
 }
 
 fn line_of(text: &str, at: usize) -> usize {

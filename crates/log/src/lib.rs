@@ -30,6 +30,7 @@ mod embedded;
 mod kafka;
 mod simulated;
 
+mod edge_ring;
 mod keyring;
 mod seal;
 mod writer;
@@ -43,6 +44,7 @@ use airut_domain::{
 };
 
 pub use self::{
+    edge_ring::EdgeRing,
     embedded::Embedded,
     error::{AppendError, Cause, OpenError, ReadError, TailError, TrimError},
     kafka::{KafkaCertificate, KafkaSettings, KafkaTls},
@@ -50,7 +52,7 @@ pub use self::{
     seal::UnsealError,
     simulated::{Faults, Simulation},
     source::{Clock, Random},
-    writer::{Recorded, Writer},
+    writer::{HeaderWriter, Recorded, Writer},
 };
 
 /// The most that header, body and traceparent of a record may have together. Every engine takes as much.

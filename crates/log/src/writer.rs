@@ -12,34 +12,77 @@ use airut_domain::{
 
 use crate::{AppendError, KeyRing, Log, Random, UnsealError, Unstamped, seal};
 
-/// Appends commands as records: builds the header, seals the body. Cheap to clone.
+/// Appends commands that have no body: builds the header. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Writer {
+pub struct HeaderWriter {
     log: Log,
-    ring: Arc<KeyRing>,
     author: Incarnation,
     random: Random,
 }
 
-impl Writer {
+impl HeaderWriter {
     /// A writer whose records name this process as their author. `random` gives the records' nonces, and must be
     /// unpredictable outside a simulation.
-    pub fn new(log: Log, ring: Arc<KeyRing>, author: Incarnation, random: Random) -> Self {
-        Self { log, ring, author, random }
+    pub fn new(log: Log, author: Incarnation, random: Random) -> Self {
+        Self { log, author, random }
     }
 
-    /// The log it writes to.
-    pub fn log(&self) -> &Log {
-        &self.log
+    /// Appends a command. Durable when it returns; see [`Log::append`] on cancelling it. That it is recorded does not
+    /// mean that it is accepted: that the fold says.
+    ///
+    /// # Errors
+    /// [`AppendError`] says whether the record may be there.
+    ///
+    /// # Panics
+    /// When a command is put into another topic's partition.
+    pub async fn append<T: Clone + Into<Kind>>(
+        &self,
+        partition: Partition,
+        command: T,
+        traceparent: &str,
+    ) -> Result<Recorded<T>, AppendError> {
+        self.append_with(partition, command, traceparent, |_| (Vec::new(), None)).await
     }
 
-    /// The keys it seals with.
-    pub fn ring(&self) -> &Arc<KeyRing> {
-        &self.ring
+    /// Appends a command with the body that `seal` makes of its nonce.
+    async fn append_with<T: Clone + Into<Kind>>(
+        &self,
+        partition: Partition,
+        command: T,
+        traceparent: &str,
+        seal: impl FnOnce(&[u8; 16]) -> (Vec<u8>, Option<BodyRef>),
+    ) -> Result<Recorded<T>, AppendError> {
+        let kind = command.clone().into();
+        assert_eq!(topic(&kind), partition.topic, "a record of another topic");
+        let nonce = self.random.bytes();
+        let (body, reference) = seal(&nonce);
+        let header = Header { rules: RULES, nonce, author: self.author.clone(), body: reference, kind };
+        let header = airut_wire::record::encode(&header);
+        let record = Unstamped { header, body, traceparent: traceparent.to_owned() };
+        let (position, stamp) = self.log.append(partition, record).await?;
+        Ok(Recorded { command, position, stamp })
+    }
+}
+
+/// Appends commands as records: builds the header, seals the body. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Writer {
+    headers: HeaderWriter,
+    ring: Arc<KeyRing>,
+}
+
+impl Writer {
+    /// A writer that seals bodies with the ring's keys.
+    pub fn new(headers: HeaderWriter, ring: Arc<KeyRing>) -> Self {
+        Self { headers, ring }
     }
 
-    /// Appends a command with its body, if it has one. Durable when it returns; see [`Log::append`] on cancelling it.
-    /// That it is recorded does not mean that it is accepted: that the fold says.
+    /// The writer of records without a body.
+    pub fn headers(&self) -> &HeaderWriter {
+        &self.headers
+    }
+
+    /// Appends a command with its body, if it has one, as [`HeaderWriter::append`] does.
     ///
     /// # Errors
     /// [`AppendError`] says whether the record may be there.
@@ -53,11 +96,8 @@ impl Writer {
         body: Option<&[u8]>,
         traceparent: &str,
     ) -> Result<Recorded<T>, AppendError> {
-        let kind = command.clone().into();
-        assert_eq!(topic(&kind), partition.topic, "a record of another topic");
-        let record = self.record(kind, body.unwrap_or_default(), traceparent);
-        let (position, stamp) = self.log.append(partition, record).await?;
-        Ok(Recorded { command, position, stamp })
+        let seal = |nonce: &[u8; 16]| self.seal(nonce, body.unwrap_or_default());
+        self.headers.append_with(partition, command, traceparent, seal).await
     }
 
     /// Opens the body of a record as read from the log; empty when it has none.
@@ -68,19 +108,14 @@ impl Writer {
         seal::open(&self.ring, stored, header)
     }
 
-    fn record(&self, kind: Kind, body: &[u8], traceparent: &str) -> Unstamped {
-        let nonce = self.random.bytes();
-        let (body, reference) = match body {
-            [] => (Vec::new(), None),
-            body => {
-                let (key, id) = self.ring.active_body_key();
-                let sealed = seal::seal(key, id, &nonce, self.random.bytes(), body);
-                let reference = BodyRef { sha256: Digest::of(&sealed), key: id.clone() };
-                (sealed, Some(reference))
-            }
-        };
-        let header = Header { rules: RULES, nonce, author: self.author.clone(), body: reference, kind };
-        Unstamped { header: airut_wire::record::encode(&header), body, traceparent: traceparent.to_owned() }
+    fn seal(&self, nonce: &[u8; 16], body: &[u8]) -> (Vec<u8>, Option<BodyRef>) {
+        if body.is_empty() {
+            return (Vec::new(), None);
+        }
+        let (key, id) = self.ring.active_body_key();
+        let sealed = seal::seal(key, id, nonce, self.headers.random.bytes(), body);
+        let reference = BodyRef { sha256: Digest::of(&sealed), key: id.clone() };
+        (sealed, Some(reference))
     }
 }
 

@@ -51,17 +51,17 @@ const SERVED: Duration = Duration::from_secs(8 * 60);
 const AT_ONCE: usize = 24;
 
 /// Every promise that was made.
-struct Book {
+pub(crate) struct Book {
     keys: ReceiptKeys,
     promises: Mutex<BTreeMap<String, Promise>>,
     /// Receipts, those of repeats included.
-    receipts: AtomicU64,
+    pub(crate) receipts: AtomicU64,
 }
 
 /// What the first receipt for an id said. A receipt is only entered after its signature and its content's digest were
 /// checked, so that equal statements mean equal content.
 #[derive(Clone)]
-struct Promise {
+pub(crate) struct Promise {
     subject: String,
     statement: Statement,
     commitment: Digest,
@@ -69,12 +69,12 @@ struct Promise {
 }
 
 impl Book {
-    fn new(keys: ReceiptKeys) -> Self {
+    pub(crate) fn new(keys: ReceiptKeys) -> Self {
         Self { keys, promises: Mutex::default(), receipts: AtomicU64::new(0) }
     }
 
     /// Enters what a caller was given. Every receipt for an id must say the same.
-    fn enter(&self, request: &QueryBenefitsRequest, response: &QueryBenefitsResponse) {
+    pub(crate) fn enter(&self, request: &QueryBenefitsRequest, response: &QueryBenefitsResponse) {
         verify_receipt(response, &self.keys).expect("a good receipt");
         let receipt = airut_wire::receipt_from(response.receipt.clone().unwrap()).unwrap();
         let statement = receipt.statement;
@@ -88,11 +88,11 @@ impl Book {
         assert_eq!(first.commitment, commitment);
     }
 
-    fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.promises.lock().unwrap().len()
     }
 
-    fn promises(&self) -> Vec<(String, Promise)> {
+    pub(crate) fn promises(&self) -> Vec<(String, Promise)> {
         self.promises.lock().unwrap().iter().map(|(id, promise)| (id.clone(), promise.clone())).collect()
     }
 }
@@ -102,7 +102,8 @@ struct Caller {
     data: PathBuf,
     persons: Arc<Vec<String>>,
     book: Arc<Book>,
-    exchange: watch::Receiver<SocketAddr>,
+    /// The gateways that there are: any will do.
+    gateways: watch::Receiver<Vec<SocketAddr>>,
     connected: Option<(SocketAddr, Client)>,
     random: StdRng,
 }
@@ -146,7 +147,7 @@ impl Caller {
     }
 
     async fn client(&mut self) -> Client {
-        let address = *self.exchange.borrow_and_update();
+        let address = *self.gateways.borrow_and_update().choose(&mut self.random).expect("there is one at least");
         match &self.connected {
             Some((connected, client)) if *connected == address => client.clone(),
             Some(_) | None => {
@@ -169,9 +170,9 @@ async fn whatever_is_killed_every_receipt_and_every_answer_stays() {
     let data = Data::new();
     let first = Exchange::start(dev(data.path())).await;
     let book = Arc::new(Book::new(receipt_keys(data.path())));
-    let (at, exchange) = watch::channel(first.address);
+    let (at, exchange) = watch::channel(vec![first.address]);
     let stop = CancellationToken::new();
-    let callers = callers(&data, &book, &exchange, &stop, &mut random);
+    let callers = callers(CALLERS, &data, &book, &exchange, &stop, &mut random);
 
     let began = Instant::now();
     let exchange = live_and_die(first, &data, &book, &at, kills, &mut random).await;
@@ -183,7 +184,7 @@ async fn whatever_is_killed_every_receipt_and_every_answer_stays() {
 
     let promises = book.promises();
     let county = exchange.client(data.path(), "pirkanmaa").await;
-    all_are_in_the_ledger(&county, &data, &promises).await;
+    all_are_in_the_ledger(&county, data.path(), &promises).await;
     all_are_given_again(&county, &book, &promises).await;
     nothing_is_left_open(&exchange, &data).await;
     let receipts = book.receipts.load(Ordering::Relaxed);
@@ -197,10 +198,11 @@ async fn whatever_is_killed_every_receipt_and_every_answer_stays() {
     assert!(verified.status.success(), "{said}{}", String::from_utf8_lossy(&verified.stderr));
 }
 
-fn callers(
+pub(crate) fn callers(
+    count: u64,
     data: &Data,
     book: &Arc<Book>,
-    exchange: &watch::Receiver<SocketAddr>,
+    gateways: &watch::Receiver<Vec<SocketAddr>>,
     stop: &CancellationToken,
     random: &mut StdRng,
 ) -> Vec<tokio::task::JoinHandle<()>> {
@@ -210,13 +212,13 @@ fn callers(
             data: data.path().to_owned(),
             persons: Arc::clone(&persons),
             book: Arc::clone(book),
-            exchange: exchange.clone(),
+            gateways: gateways.clone(),
             connected: None,
             random: StdRng::seed_from_u64(random.random()),
         };
         tokio::spawn(caller.run(format!("crash-{number}"), stop.clone()))
     };
-    (0..CALLERS).map(start).collect()
+    (0..count).map(start).collect()
 }
 
 /// Kills and restarts it so many times; returns it in its last life. Before some lives, the last among them, the fold's file
@@ -225,7 +227,7 @@ async fn live_and_die(
     first: Exchange,
     data: &Data,
     book: &Book,
-    at: &watch::Sender<SocketAddr>,
+    at: &watch::Sender<Vec<SocketAddr>>,
     kills: u32,
     random: &mut StdRng,
 ) -> Exchange {
@@ -245,7 +247,7 @@ async fn live_and_die(
         let within = if kill < kills && random.random_bool(0.2) { random.random_range(0..500) } else { 60_000 };
         match Exchange::try_start(dev(data.path()), Duration::from_millis(within)).await {
             Ok(exchange) => {
-                at.send_replace(exchange.address);
+                at.send_replace(vec![exchange.address]);
                 alive = Some(exchange);
             }
             Err(said) => assert!(within < 60_000, "life {kill} does not begin:\n{said}"),
@@ -262,7 +264,7 @@ fn forget_folds(data: &Path) {
 }
 
 /// Each receipt's record is in the ledger's signed tree, and is about what the receipt says.
-async fn all_are_in_the_ledger(county: &Client, data: &Data, promises: &[(String, Promise)]) {
+pub(crate) async fn all_are_in_the_ledger(county: &Client, data: &Path, promises: &[(String, Promise)]) {
     let key = std::fs::read_to_string(data.join("ledger/ledger.vkey")).unwrap();
     let key: VerifierKey = key.trim().parse().unwrap();
     let checks = promises.iter().map(|(id, promise)| is_in_the_ledger(county, &key, id, promise));
@@ -286,7 +288,7 @@ async fn is_in_the_ledger(county: &Client, key: &VerifierKey, id: &str, promise:
 }
 
 /// Each id that may still be asked for gets the same statement and content.
-async fn all_are_given_again(county: &Client, book: &Book, promises: &[(String, Promise)]) {
+pub(crate) async fn all_are_given_again(county: &Client, book: &Book, promises: &[(String, Promise)]) {
     let recent = promises.iter().filter(|(_, promise)| promise.given.elapsed() < SERVED);
     let checks = recent.map(|(id, promise)| async move {
         let request = question(id, &promise.subject);
@@ -302,8 +304,12 @@ async fn all_are_given_again(county: &Client, book: &Book, promises: &[(String, 
 async fn nothing_is_left_open(exchange: &Exchange, data: &Data) {
     let metrics = exchange.metrics_address();
     eventually(PATIENCE, async || gauge(metrics, "airut_queries_open") == Some(0.0)).await;
-    let auditor = exchange.client(data.path(), "auditor").await;
-    let entries = entries(&auditor).await;
+    every_query_has_an_end(&exchange.client(data.path(), "auditor").await).await;
+}
+
+/// In what an auditor is shown no entry and no record is missing, and every query that was asked has ended.
+pub(crate) async fn every_query_has_an_end(auditor: &Client) {
+    let entries = entries(auditor).await;
     let (mut asked, mut ended) = (BTreeSet::new(), BTreeSet::new());
     let mut next = BTreeMap::new();
     for (index, (entry, header)) in entries.iter().enumerate() {

@@ -113,13 +113,13 @@ impl Exchange {
         });
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut exchange = Self { process, address, said };
-        let address = served.recv_timeout(within).ok().and_then(|()| address_in(&exchange.stdout()));
-        match address {
-            Some(address) => {
-                exchange.address = address;
+        match served.recv_timeout(within) {
+            Ok(()) => {
+                // One that only answers is not called, and has no address.
+                exchange.address = address_in(&exchange.stdout()).unwrap_or(exchange.address);
                 Ok(exchange)
             }
-            None => Err(exchange.kill()),
+            Err(_) => Err(exchange.kill()),
         }
     }
 

@@ -14,10 +14,7 @@ mod store;
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicI64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -33,7 +30,6 @@ use airut_domain::{
     time::Timestamp,
 };
 use airut_log::{Positions, Recorded, Tail, TailError};
-use arc_swap::ArcSwap;
 pub(crate) use changes::Changes;
 pub use state::FoldError;
 pub(crate) use state::Void;
@@ -42,6 +38,8 @@ pub(crate) use store::Store;
 pub use store::StoreError;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+
+use crate::reception::Current;
 
 /// How often the fold's file is written.
 const FLUSH_EVERY: Duration = Duration::from_millis(200);
@@ -133,9 +131,7 @@ pub(crate) struct Narrowed {
 pub struct Folds {
     own: Incarnation,
     shared: Mutex<Shared>,
-    registry: Arc<ArcSwap<Registry>>,
-    /// When the registry was last known to be read to its end, in milliseconds since 1970.
-    registry_read: AtomicI64,
+    registry: Arc<Current>,
     progress: Changes,
     members: Changes,
 }
@@ -156,7 +152,7 @@ impl Folds {
     /// Folds that take up where their store left off.
     pub(crate) fn open(own: Incarnation, store: Store) -> Result<Self, StoreError> {
         let state = State::open(store)?;
-        let registry = Arc::new(ArcSwap::from(Arc::clone(&state.registry)));
+        let registry = Arc::new(Current::new(Arc::clone(&state.registry)));
         let shared = Shared {
             state,
             waiting: BTreeMap::new(),
@@ -169,7 +165,6 @@ impl Folds {
             own,
             shared: Mutex::new(shared),
             registry,
-            registry_read: AtomicI64::new(i64::MIN),
             progress: Changes::default(),
             members: Changes::default(),
         })
@@ -286,24 +281,22 @@ impl Folds {
 
     /// The registry.
     pub fn registry(&self) -> Arc<Registry> {
-        self.registry.load_full()
+        self.registry.load()
     }
 
-    /// The registry, for whoever follows it.
-    pub fn registry_handle(&self) -> Arc<ArcSwap<Registry>> {
+    /// The registry and how current it is.
+    pub(crate) fn current(&self) -> Arc<Current> {
         Arc::clone(&self.registry)
     }
 
     /// Whether the registry was read to its end within the last [`REGISTRY_CURRENT`].
     pub(crate) fn registry_is_current(&self, now: Timestamp) -> bool {
-        let read = Timestamp::from_millis(self.registry_read.load(Ordering::Acquire));
-        // A clock that was set back says nothing until the registry has been read by it.
-        read <= now && now.since(read) <= REGISTRY_CURRENT
+        self.registry.is_current(now)
     }
 
     /// The registry's end, as it was at `asked`, has been read.
     pub(crate) fn registry_was_read(&self, asked: Timestamp) {
-        self.registry_read.store(asked.as_millis(), Ordering::Release);
+        self.registry.was_read(asked);
     }
 
     /// Changes of the gateways' streams, heartbeats among them.

@@ -105,7 +105,7 @@ impl Gateway {
         };
         let refusal = match failure {
             Failure::Final(refusal) => refusal,
-            Failure::Refused(refusal) => self.refuse(caller.id(), METHOD, refusal).await,
+            Failure::Refused(refusal) => self.reception.refuse(caller.id(), METHOD, refusal).await,
         };
         // A caller who has left needs no refusal; it is on record.
         drop(reply.send(Err(refusal)));

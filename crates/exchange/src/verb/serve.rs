@@ -88,7 +88,7 @@ impl Gateway {
     }
 
     async fn refuse_stream(&self, answering: &Answering, refusal: Refusal) {
-        let refusal = self.refuse(answering.responder.id(), METHOD, refusal).await;
+        let refusal = self.reception.refuse(answering.responder.id(), METHOD, refusal).await;
         // A responder that has left needs no refusal; it is on record.
         drop(answering.to.try_send(Err(refusal)));
     }

@@ -45,7 +45,7 @@ async fn a_flood_of_strangers_buys_a_bounded_number_of_records() {
     for number in 0..10_000 {
         let reason = reasons[number % reasons.len()];
         let prefix = format!("192.0.{}.0/24", number % 5_000);
-        sandbox.gateways[0].count_stranger(&Stranger { reason, issuer: "CN=Nobody".into(), prefix }).await;
+        sandbox.gateways[0].reception().count_stranger(&Stranger { reason, issuer: "CN=Nobody".into(), prefix }).await;
     }
     assert_eq!(sandbox.refusals().len(), FIRST_STRANGERS);
     sleep(MINUTE).await;
@@ -61,7 +61,7 @@ async fn the_same_stranger_is_recorded_once_a_minute() {
     let stranger =
         Stranger { reason: Reason::CertificateUnknown, issuer: "CN=Nobody".into(), prefix: "192.0.2.0/24".into() };
     for _ in 0..3 {
-        sandbox.gateways[0].count_stranger(&stranger).await;
+        sandbox.gateways[0].reception().count_stranger(&stranger).await;
     }
     let recorded = sandbox.refusals();
     assert_eq!(recorded.len(), 1);
@@ -73,7 +73,7 @@ async fn counts_of_the_last_minute_are_written_when_the_gateway_stops() {
     let sandbox = Sandbox::start().await;
     let stranger = Stranger { reason: Reason::CertificateUnknown, issuer: String::new(), prefix: String::new() };
     for _ in 0..5 {
-        sandbox.gateways[0].count_stranger(&stranger).await;
+        sandbox.gateways[0].reception().count_stranger(&stranger).await;
     }
     sandbox.gateways[0].stop(Duration::from_secs(1)).await;
     assert_eq!(sandbox.refusals().iter().map(|refused| refused.count).sum::<u64>(), 5);

@@ -24,7 +24,7 @@ use airut_domain::{
     time::{Date, Period, Timestamp, parse_date},
 };
 use airut_exchange::{Answering, Asking, FoldStore, Gateway, GatewayError, ReceiptKey, Settings, World};
-use airut_log::{Clock, Faults, KeyRing, Log, Random, Simulation, Writer};
+use airut_log::{Clock, Faults, HeaderWriter, KeyRing, Log, Random, Simulation, Writer};
 use airut_wire::v1::{self, serve_request, serve_response};
 use prost::Message;
 use rand_chacha::{
@@ -73,7 +73,8 @@ impl Ground {
 
     /// A writer of the test's own.
     pub(crate) fn writer(&self, author: &str) -> Writer {
-        Writer::new(self.log(), Arc::clone(&self.ring), author.parse().unwrap(), self.random.clone())
+        let headers = HeaderWriter::new(self.log(), author.parse().unwrap(), self.random.clone());
+        Writer::new(headers, Arc::clone(&self.ring))
     }
 
     /// A world whose tasks run as they are.

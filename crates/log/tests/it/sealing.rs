@@ -9,7 +9,7 @@ use airut_domain::{
     query::{Event, NotDisclosed, QueryKey, WhyNot},
     record::{Header, Kind, RULES, Stored},
 };
-use airut_log::{KeyRing, Log, Positions, Random, UnsealError, Writer};
+use airut_log::{HeaderWriter, KeyRing, Log, Positions, Random, UnsealError, Writer};
 use airut_wire::record::decode;
 
 use crate::support::{open, partition, take};
@@ -18,7 +18,7 @@ const BODY: &[u8] = b"010190-900P receives basic social assistance";
 
 fn writer(log: &Log) -> Writer {
     let ring = Arc::new(KeyRing::generate(&Random::system(), 2026));
-    Writer::new(log.clone(), ring, "gateway-1".parse().unwrap(), Random::system())
+    Writer::new(HeaderWriter::new(log.clone(), "gateway-1".parse().unwrap(), Random::system()), ring)
 }
 
 fn command() -> NotDisclosed {

@@ -1,0 +1,106 @@
+//! What runs beside a process's roles: reloads, trimming, counting, gauges.
+
+use std::{path::PathBuf, time::Duration};
+
+use airut_domain::time::Timestamp;
+use airut_exchange::{Change, Gateway, Reception, Stranger, World};
+use airut_log::Log;
+use anyhow::Context;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::partners;
+
+/// How often the partners' files are looked at.
+const PARTNERS_POLL: Duration = Duration::from_secs(2);
+
+/// How often gauges are set.
+pub(super) const GAUGES: Duration = Duration::from_secs(1);
+
+/// How often the log is trimmed.
+const TRIM: Duration = Duration::from_secs(60 * 60);
+
+pub(super) async fn count_strangers(
+    reception: Reception,
+    mut refused: mpsc::Receiver<airut_identity::Stranger>,
+    stop: CancellationToken,
+) {
+    while let Some(Some(stranger)) = stop.run_until_cancelled(refused.recv()).await {
+        let stranger = Stranger {
+            reason: stranger.reason,
+            issuer: stranger.issuer.unwrap_or_default(),
+            prefix: stranger.prefix.to_string(),
+        };
+        reception.count_stranger(&stranger).await;
+    }
+}
+
+/// Puts the partners' definitions in force.
+pub(super) async fn apply_partners(gateway: &Gateway, dir: &std::path::Path) -> anyhow::Result<()> {
+    let definitions = partners::read(dir).map_err(|faults| anyhow::anyhow!("partners: {}", faults.join("\n  ")))?;
+    for change in gateway.apply_partners(definitions).await.context("partners")? {
+        if let Change::Applied(partner, version) = change {
+            tracing::info!(%partner, version, "a partner's definition is in force");
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn watch_partners(gateway: Gateway, dir: PathBuf, stop: CancellationToken) {
+    let mut last_fault = None;
+    while tokio::time::timeout(PARTNERS_POLL, stop.cancelled()).await.is_err() {
+        let fault = apply_partners(&gateway, &dir).await.err().map(|fault| format!("{fault:#}"));
+        if let Some(fault) = fault.as_ref().filter(|fault| Some(*fault) != last_fault.as_ref()) {
+            tracing::error!(%fault, "the partners' definitions are not applied");
+        }
+        last_fault = fault;
+    }
+}
+
+pub(super) async fn trim(gateway: Gateway, stop: CancellationToken) {
+    while tokio::time::timeout(TRIM, stop.cancelled()).await.is_err() {
+        if let Err(cause) = gateway.trim().await {
+            tracing::warn!(%cause, "the log is not trimmed");
+        }
+    }
+}
+
+/// Of every process that is called: its connections, its certificate, its log.
+pub(super) async fn edge_gauges(listener: airut_identity::Handle, log: Log, stop: CancellationToken) {
+    while tokio::time::timeout(GAUGES, stop.cancelled()).await.is_err() {
+        metrics::gauge!("airut_connections_open").set(float(listener.open() as u64));
+        metrics::gauge!("airut_log_queued_bytes").set(float(log.stats().queued_bytes as u64));
+        metrics::counter!("airut_log_records_total").absolute(log.stats().records);
+        metrics::counter!("airut_log_commits_total").absolute(log.stats().commits);
+        metrics::counter!("airut_strangers_untold_total").absolute(listener.untold());
+        let expiry = listener.expiry();
+        metrics::gauge!("airut_certificate_expiry_timestamp_seconds").set(seconds(expiry.certificate_not_after));
+        if let Some(next) = expiry.crl_next_update {
+            metrics::gauge!("airut_crl_next_update_timestamp_seconds").set(seconds(next));
+        }
+    }
+}
+
+pub(super) async fn checkpoint_gauges(
+    status: watch::Receiver<airut_ledger::Status>,
+    world: World,
+    stop: CancellationToken,
+) {
+    while tokio::time::timeout(GAUGES, stop.cancelled()).await.is_err() {
+        let status = status.borrow().clone();
+        metrics::gauge!("airut_ledger_size").set(float(status.size));
+        // Nothing unsigned: the newest checkpoint is as good as one signed now.
+        let age = status.unsigned_since.map(|since| world.now().since(since)).unwrap_or_default();
+        metrics::gauge!("airut_checkpoint_age_seconds").set(age.as_secs_f64());
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "gauges are floating point")]
+pub(super) fn float(number: u64) -> f64 {
+    number as f64
+}
+
+#[allow(clippy::cast_precision_loss, reason = "gauges are floating point")]
+fn seconds(moment: Timestamp) -> f64 {
+    moment.as_millis() as f64 / 1000.0
+}
