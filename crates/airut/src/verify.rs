@@ -8,7 +8,10 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use serde_json::json;
 
-use crate::cli::{Exit, Output, fault};
+use crate::{
+    cli::{Exit, Output, fault},
+    config::{self, LogConfig},
+};
 
 /// Options of `airut ledger verify`.
 #[derive(Clone, Debug, Args)]
@@ -16,6 +19,9 @@ pub(crate) struct Options {
     /// The data directory.
     #[arg(long, value_name = "DIR", default_value = "airut-data")]
     data: PathBuf,
+    /// The configuration of the ledger's process, instead of a data directory: its log may be a Kafka cluster.
+    #[arg(long, value_name = "FILE", conflicts_with = "data")]
+    config: Option<PathBuf>,
     /// A checkpoint kept outside, such as a receipt's, that the ledger must contain: finds what was cut off or replaced.
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
@@ -29,7 +35,10 @@ pub(crate) struct Options {
 
 pub(crate) async fn run(options: &Options) -> Result<(), (Exit, anyhow::Error)> {
     let outside = outside(options).map_err(|cause| (Exit::Usage, cause))?;
-    let report = report(&options.data, outside).await.map_err(fault)?;
+    let report = match &options.config {
+        None => report(&options.data, outside).await.map_err(fault)?,
+        Some(config) => configured(config, outside).await?,
+    };
     match options.output {
         Output::Text => print_text(&report),
         Output::Json => print_json(&report),
@@ -51,6 +60,21 @@ fn outside(options: &Options) -> anyhow::Result<Outside> {
         None => None,
     };
     Ok(Outside { key, checkpoint: options.checkpoint.as_ref().map(read).transpose()? })
+}
+
+/// Verifies the log and the ledger that a configuration names.
+async fn configured(path: &Path, outside: Outside) -> Result<Report, (Exit, anyhow::Error)> {
+    let config = config::load(Some(path), std::env::vars(), &[]);
+    let config = config.map_err(|faults| (Exit::Usage, anyhow::Error::new(faults)))?;
+    let settings = match &config.log {
+        LogConfig::Embedded { .. } => return report(&config.data, outside).await.map_err(fault),
+        LogConfig::Kafka(settings) => settings.clone(),
+    };
+    let verified = async {
+        let log = Log::kafka(settings).await.context("log")?;
+        Ok(airut_ledger::verify(&log, &config.data.join("ledger"), outside).await?)
+    };
+    verified.await.map_err(fault)
 }
 
 async fn report(data: &Path, outside: Outside) -> anyhow::Result<Report> {

@@ -10,6 +10,9 @@ pub use pki::{Pki, now, system_clock};
 mod parts;
 pub use parts::{available, require};
 
+mod ports;
+pub use ports::free_ports;
+
 pub mod kafka;
 
 use std::time::Duration;

@@ -13,7 +13,6 @@
 //! What it must never do: outlive the process that started it, whether that drops it, ends or is killed.
 
 mod node;
-mod ports;
 mod settings;
 
 use std::{

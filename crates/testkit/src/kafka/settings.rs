@@ -3,7 +3,8 @@
 
 use std::{fs, path::Path};
 
-use super::{Access, Installation, node::Node, ports};
+use super::{Access, Installation, node::Node};
+use crate::free_ports;
 
 /// Any will do: nodes of different clusters never meet.
 const CLUSTER: &str = "airutTestClusterAAAAAA";
@@ -22,7 +23,7 @@ struct Ports {
 
 impl ClusterPlan {
     pub(super) fn new(nodes: u32, access: Access) -> Self {
-        let ports = ports::free(3 * nodes as usize);
+        let ports = free_ports(3 * nodes as usize);
         let nodes =
             ports.chunks_exact(3).map(|ports| Ports { client: ports[0], internal: ports[1], controller: ports[2] });
         Self { access, nodes: nodes.collect() }

@@ -11,7 +11,7 @@ use std::{
 const RANGE: std::ops::Range<u16> = 15_000..32_000;
 
 /// So many different ports that nobody listened on a moment ago. Who takes them must be ready to find one taken.
-pub(super) fn free(count: usize) -> Vec<u16> {
+pub fn free_ports(count: usize) -> Vec<u16> {
     let start = RandomState::new().hash_one("ports") % u64::from(RANGE.end - RANGE.start);
     let start = RANGE.start + u16::try_from(start).expect("less than a port");
     let candidates = (start..RANGE.end).chain(RANGE.start..start);
@@ -27,7 +27,7 @@ mod tests {
 
     #[test]
     fn ports_are_free_and_differ() {
-        let mut ports = free(9);
+        let mut ports = free_ports(9);
         assert!(ports.iter().all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()));
         ports.dedup();
         assert_eq!(ports.len(), 9);

@@ -1,0 +1,263 @@
+//! Each role as a process of its own, two gateways, on a real Kafka: who served, and who died meanwhile, shows nowhere.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::PathBuf,
+    process::Command,
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use airut::dev::Layout;
+use airut_client::Client;
+use airut_testkit::{eventually, free_ports, kafka::Kafka};
+use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+
+use crate::{
+    crash::{Book, all_are_given_again, all_are_in_the_ledger, callers, every_query_has_an_end},
+    support::{Data, Exchange, PATIENCE, airut, channel, persons, question, receipt_keys, seed, tell},
+};
+
+/// How long things are killed and frozen, in seconds, unless `AIRUT_CHAOS_SECONDS` says otherwise.
+const CHAOS_SECONDS: u64 = 25;
+
+/// Callers at once.
+const CALLERS: u64 = 8;
+
+/// A process of the exchange.
+struct Member {
+    name: &'static str,
+    config: PathBuf,
+    running: Option<Exchange>,
+}
+
+/// A whole exchange.
+struct Cluster {
+    data: Data,
+    kafka: Arc<Kafka>,
+    /// Two gateways, a register at each, and the ledger.
+    members: Vec<Member>,
+    gateways: Vec<SocketAddr>,
+}
+
+impl Cluster {
+    /// Starts it on so many brokers; none where there is no Kafka.
+    async fn start(brokers: u32) -> Option<Self> {
+        let kafka = tokio::task::spawn_blocking(move || Kafka::start(brokers)).await.unwrap()?;
+        let data = Data::new();
+        Layout::prepare(data.path()).unwrap();
+        let ports = free_ports(2);
+        let gateways: Vec<SocketAddr> = ports.iter().map(|port| SocketAddr::from(([127, 0, 0, 1], *port))).collect();
+        let mut cluster = Self { data, kafka: Arc::new(kafka), members: Vec::new(), gateways };
+        let [one, two] = [cluster.gateways[0].to_string(), cluster.gateways[1].to_string()];
+        cluster.add("gateway-1", "gateway", &one, "");
+        cluster.add("gateway-2", "gateway", &two, "");
+        cluster.add("ledger", "ledger", "127.0.0.1:0", "");
+        cluster.add("register-1", "register", "127.0.0.1:0", &one);
+        cluster.add("register-2", "register", "127.0.0.1:0", &two);
+        for member in &mut cluster.members {
+            member.start().await;
+        }
+        Some(cluster)
+    }
+
+    fn add(&mut self, name: &'static str, role: &str, listen: &str, server: &str) {
+        let at = |file: &str| self.data.join(file).display().to_string();
+        let (replication, min_in_sync) = if self.kafka.size() < 3 { (1, 1) } else { (3, 2) };
+        let brokers: Vec<String> = self.kafka.bootstrap().split(',').map(|broker| format!("'{broker}'")).collect();
+        let text = format!(
+            "roles = ['{role}']\nlisten = '{listen}'\nmetrics_listen = '127.0.0.1:0'\ndata = '{}'\npartners = '{}'\n\
+             ledger.origin = 'airut.example/test'\n\
+             [log]\nengine = 'kafka'\nkafka.brokers = [{}]\nkafka.replication = {replication}\nkafka.min_in_sync = {min_in_sync}\n\
+             [tls]\ncertificate = '{}'\nkey = '{}'\nclient_cas = ['{}']\ncrls = ['{}']\n\
+             [keys]\nring = '{}'\nreceipt = '{}'\nedge = '{}'\n\
+             [register]\nca = '{}'\ncertificate = '{}'\nkey = '{}'\n{}",
+            at(name),
+            at("partners"),
+            brokers.join(", "),
+            at("pki/server.crt"),
+            at("pki/server.key"),
+            at("pki/ca.crt"),
+            at("pki/crl.pem"),
+            at("keys/ring.toml"),
+            at("keys/receipt.key"),
+            at("keys/edge.toml"),
+            at("pki/ca.crt"),
+            at("pki/kela.crt"),
+            at("pki/kela.key"),
+            if server.is_empty() { String::new() } else { format!("server = '{server}'\n") },
+        );
+        let config = self.data.join(&format!("{name}.toml"));
+        fs::write(&config, text).unwrap();
+        self.members.push(Member { name, config, running: None });
+    }
+
+    fn member(&mut self, name: &str) -> &mut Member {
+        self.members.iter_mut().find(|member| member.name == name).expect("there is one")
+    }
+
+    /// A client of the ledger.
+    async fn ledger(&mut self, partner: &str) -> Client {
+        let address = self.member("ledger").address();
+        crate::support::client(self.data.path(), address, partner).await
+    }
+
+    /// Stops every process in good order, then verifies the log and the ledger from outside.
+    async fn stop_and_verify(mut self) {
+        // The ledger last: it signs what the others leave behind.
+        self.members.sort_by_key(|member| member.name == "ledger");
+        for member in &mut self.members {
+            let stopped = member.running.take().expect("it runs").stop().await;
+            assert!(stopped.success(), "{} ends with {stopped}", member.name);
+        }
+        let ledger = self.data.join("ledger.toml");
+        let mut verify = airut();
+        verify.args(["ledger", "verify", "--config"]).arg(ledger);
+        let verified = tokio::task::spawn_blocking(move || verify.output().unwrap()).await.unwrap();
+        let said = String::from_utf8_lossy(&verified.stdout).into_owned();
+        assert!(verified.status.success(), "{said}{}", String::from_utf8_lossy(&verified.stderr));
+        tell(&said);
+    }
+}
+
+impl Member {
+    async fn start(&mut self) {
+        let mut serve = airut();
+        serve.args(["serve", "--config"]).arg(&self.config);
+        self.running = Some(Exchange::start(serve).await);
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.running.as_ref().expect("it runs").address
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.running.as_ref().expect("it runs").pid();
+        let sent = Command::new("sh").args(["-c", &format!("kill -{signal} {pid}")]).status().unwrap();
+        assert!(sent.success(), "{} has ended", self.name);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_asked_at_one_gateway_is_answered_through_another_and_proved_by_a_third_process() {
+    let Some(mut cluster) = Cluster::start(1).await else { return };
+    // The only register left is at the first gateway.
+    assert!(cluster.member("register-2").running.take().unwrap().stop().await.success());
+    let subject = persons(cluster.data.path()).remove(0);
+    let second = crate::support::client(cluster.data.path(), cluster.gateways[1], "pirkanmaa").await;
+    let mut answer = None;
+    eventually(PATIENCE, async || {
+        answer = second.query(&question("across", &subject), PATIENCE, None).await.ok();
+        answer.is_some()
+    })
+    .await;
+    let book = Book::new(receipt_keys(cluster.data.path()));
+    book.enter(&question("across", &subject), &answer.unwrap());
+    // The same from the other gateway.
+    let first = crate::support::client(cluster.data.path(), cluster.gateways[0], "pirkanmaa").await;
+    let again = first.query(&question("across", &subject), PATIENCE, None).await.unwrap();
+    book.enter(&question("across", &subject), &again);
+    let county = cluster.ledger("pirkanmaa").await;
+    all_are_in_the_ledger(&county, &cluster.data.join("ledger"), &book.promises()).await;
+
+    for (address, service) in [
+        (cluster.gateways[0], "airut.v1.QueryService"),
+        (cluster.member("ledger").address(), "airut.v1.LedgerService"),
+        (cluster.member("ledger").address(), ""),
+    ] {
+        let mut health = HealthClient::new(channel(cluster.data.path(), address, "pirkanmaa").await);
+        eventually(PATIENCE, async || {
+            let checked = health.check(HealthCheckRequest { service: service.to_owned() }).await;
+            checked.is_ok_and(|checked| checked.into_inner().status() == ServingStatus::Serving)
+        })
+        .await;
+    }
+    cluster.member("register-2").start().await;
+    cluster.stop_and_verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_killed_or_frozen_every_receipt_stays_and_every_answer_is_the_same() {
+    let Some(mut cluster) = Cluster::start(3).await else { return };
+    let mut random = StdRng::seed_from_u64(seed());
+    let seconds = std::env::var("AIRUT_CHAOS_SECONDS").map_or(CHAOS_SECONDS, |text| text.parse().expect("seconds"));
+    let book = Arc::new(Book::new(receipt_keys(cluster.data.path())));
+    let (_at, gateways) = watch::channel(cluster.gateways.clone());
+    let stop = CancellationToken::new();
+    let callers = callers(CALLERS, &cluster.data, &book, &gateways, &stop, &mut random);
+
+    let (began, mut strikes) = (Instant::now(), Vec::new());
+    while began.elapsed() < Duration::from_secs(seconds) {
+        let answered = book.len() + random.random_range(1..40);
+        eventually(2 * PATIENCE, async || book.len() >= answered).await;
+        strikes.push(cluster.strike(&mut random).await);
+    }
+    stop.cancel();
+    for caller in callers {
+        caller.await.unwrap();
+    }
+
+    let promises = book.promises();
+    let county = cluster.ledger("pirkanmaa").await;
+    all_are_in_the_ledger(&county, &cluster.data.join("ledger"), &promises).await;
+    let gateway = crate::support::client(cluster.data.path(), cluster.gateways[0], "pirkanmaa").await;
+    all_are_given_again(&gateway, &book, &promises).await;
+    let metrics = cluster.member("gateway-1").running.as_ref().unwrap().metrics_address();
+    eventually(PATIENCE, async || crate::support::gauge(metrics, "airut_queries_open") == Some(0.0)).await;
+    every_query_has_an_end(&cluster.ledger("auditor").await).await;
+    let receipts = book.receipts.load(Ordering::Relaxed);
+    tell(&format!(
+        "{} strikes in {:.0?} ({}): {} queries answered, {receipts} receipts, all found, all the same",
+        strikes.len(),
+        began.elapsed(),
+        strikes.join(", "),
+        promises.len(),
+    ));
+    cluster.stop_and_verify().await;
+}
+
+impl Cluster {
+    /// Kills or freezes one part for a while, and brings it back. Says which.
+    async fn strike(&mut self, random: &mut StdRng) -> String {
+        let hold = Duration::from_millis(random.random_range(100..3000));
+        let kills = random.random_bool(0.5);
+        let what = if kills { "killed" } else { "frozen" };
+        let victims = ["gateway-1", "gateway-2", "register-1", "ledger", "broker"];
+        let name = *victims.choose(random).expect("there are some");
+        if name == "broker" {
+            let (broker, kafka) = (random.random_range(0..self.kafka.size()), Arc::clone(&self.kafka));
+            let strike = move || {
+                if kills {
+                    kafka.kill(broker)
+                } else {
+                    kafka.freeze(broker)
+                };
+                // How long it is gone is the strike, not a wait for something.
+                std::thread::sleep(hold);
+                if kills {
+                    kafka.restart(broker)
+                } else {
+                    kafka.thaw(broker)
+                };
+            };
+            tokio::task::spawn_blocking(strike).await.unwrap();
+            return format!("broker {what}");
+        }
+        let member = self.member(name);
+        assert!(member.running.as_mut().unwrap().is_running(), "{name} ended by itself");
+        if kills {
+            member.running.as_mut().unwrap().kill();
+            tokio::time::sleep(hold).await;
+            member.start().await;
+        } else {
+            member.signal("STOP");
+            tokio::time::sleep(hold).await;
+            member.signal("CONT");
+        }
+        format!("{name} {what}")
+    }
+}
