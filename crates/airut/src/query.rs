@@ -12,6 +12,7 @@ use airut_domain::{
     matter::{Category, Cents, Content, Matter, Outcome, Stage},
     time::{Date, format_date},
 };
+use airut_telemetry::span;
 use airut_wire::v1;
 use anyhow::{Context, anyhow};
 use clap::Args;
@@ -65,6 +66,9 @@ pub(crate) struct Options {
     /// W3C trace context to continue.
     #[arg(long)]
     traceparent: Option<String>,
+    /// Where the call's own span goes (OTLP over gRPC), such as http://127.0.0.1:4317.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
+    otlp_endpoint: Option<String>,
     /// How to print the answer.
     #[arg(long, value_enum, default_value_t)]
     output: Output,
@@ -75,8 +79,13 @@ pub(crate) async fn run(options: &Options) -> Result<(), (Exit, anyhow::Error)> 
     let request = request(options).map_err(|cause| (Exit::Usage, cause))?;
     let client = connect(options).await?;
     let deadline = Duration::from_secs(options.timeout);
-    let response =
-        client.query(&request, deadline, options.traceparent.as_deref()).await.map_err(|cause| refused(&cause))?;
+    let telemetry = start_tracing(options).map_err(fault)?;
+    let caller = options.traceparent.as_deref().unwrap_or_default();
+    let (span, traceparent) = span::call("airut.v1.QueryService", "QueryBenefits", caller);
+    let answered = client.query(&request, deadline, (!traceparent.is_empty()).then_some(traceparent.as_str())).await;
+    drop(span);
+    telemetry.iter().for_each(airut_telemetry::Telemetry::flush);
+    let response = answered.map_err(|cause| refused(&cause))?;
     let keys = ReceiptKeys::load(options.data.join("pki/receipt-keys.txt")).map_err(|cause| fault(cause.into()))?;
     verify_receipt(&response, &keys).map_err(|cause| (Exit::NotVerified, cause.into()))?;
     match options.output {
@@ -86,6 +95,19 @@ pub(crate) async fn run(options: &Options) -> Result<(), (Exit, anyhow::Error)> 
         }
     }
     Ok(())
+}
+
+/// Has the call's span exported, if there is a place for it.
+fn start_tracing(options: &Options) -> anyhow::Result<Option<airut_telemetry::Telemetry>> {
+    let Some(endpoint) = &options.otlp_endpoint else { return Ok(None) };
+    let settings = airut_telemetry::Settings {
+        service: "airut-query".to_owned(),
+        logs: airut_telemetry::LogFormat::Text,
+        filter: "warn".to_owned(),
+        otlp_endpoint: Some(endpoint.clone()),
+        metrics_listen: None,
+    };
+    Ok(Some(airut_telemetry::start(&settings)?))
 }
 
 async fn connect(options: &Options) -> Result<Client, (Exit, anyhow::Error)> {

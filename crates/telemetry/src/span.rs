@@ -48,6 +48,23 @@ pub fn rpc(service: &'static str, method: &'static str, request_id: &str, caller
     (span, context)
 }
 
+/// A call, as a client makes it, and the trace context to send along: the caller's own continued, or a new trace.
+pub fn call(service: &'static str, method: &'static str, caller: &str) -> (Span, String) {
+    let span = tracing::info_span!(
+        target: TARGET,
+        parent: None,
+        "call",
+        otel.name = format_args!("{service}/{method}"),
+        otel.kind = "client",
+        rpc.system = "grpc",
+        rpc.service = service,
+        rpc.method = method,
+    );
+    continue_from(&span, caller);
+    let context = traceparent(&span).unwrap_or_else(|| crate::callers(caller));
+    (span, context)
+}
+
 /// Marks a call as refused: `reason` is a code of docs/errors/.
 pub fn refused(rpc: &Span, reason: &'static str) {
     rpc.record("error.type", reason);

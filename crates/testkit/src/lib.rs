@@ -13,6 +13,11 @@ pub use parts::{available, require};
 mod ports;
 pub use ports::free_ports;
 
+mod process;
+
+mod jaeger;
+pub use jaeger::Jaeger;
+
 pub mod kafka;
 
 use std::time::Duration;

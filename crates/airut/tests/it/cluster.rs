@@ -1,6 +1,7 @@
 //! Each role as a process of its own, two gateways, on a real Kafka: who served, and who died meanwhile, shows nowhere.
 
 use std::{
+    collections::BTreeMap,
     fs,
     net::SocketAddr,
     path::PathBuf,
@@ -11,7 +12,7 @@ use std::{
 
 use airut::dev::Layout;
 use airut_client::Client;
-use airut_testkit::{eventually, free_ports, kafka::Kafka};
+use airut_testkit::{Jaeger, eventually, free_ports, kafka::Kafka};
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -47,6 +48,11 @@ struct Cluster {
 impl Cluster {
     /// Starts it on so many brokers; none where there is no Kafka.
     async fn start(brokers: u32) -> Option<Self> {
+        Self::start_traced(brokers, None).await
+    }
+
+    /// Starts it, with its spans sent there.
+    async fn start_traced(brokers: u32, otlp_endpoint: Option<&str>) -> Option<Self> {
         let kafka = tokio::task::spawn_blocking(move || Kafka::start(brokers)).await.unwrap()?;
         let data = Data::new();
         Layout::prepare(data.path()).unwrap();
@@ -60,6 +66,11 @@ impl Cluster {
         cluster.add("register-1", "register", "127.0.0.1:0", &one);
         cluster.add("register-2", "register", "127.0.0.1:0", &two);
         for member in &mut cluster.members {
+            if let Some(endpoint) = otlp_endpoint {
+                let mut config = fs::read_to_string(&member.config).unwrap();
+                config.push_str(&format!("[telemetry]\notlp_endpoint = '{endpoint}'\n"));
+                fs::write(&member.config, config).unwrap();
+            }
             member.start().await;
         }
         Some(cluster)
@@ -218,6 +229,70 @@ async fn whoever_is_killed_or_frozen_every_receipt_stays_and_every_answer_is_the
         promises.len(),
     ));
     cluster.stop_and_verify().await;
+}
+
+/// The caller's trace.
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_through_separate_processes_is_one_trace_in_jaeger() {
+    let jaeger = tokio::task::spawn_blocking(Jaeger::start).await.unwrap();
+    let Some(jaeger) = jaeger.map(Arc::new) else { return };
+    let endpoint = jaeger.otlp_endpoint();
+    let Some(mut cluster) = Cluster::start_traced(1, Some(&endpoint)).await else { return };
+    // The register that answers is not at the gateway that asks.
+    assert!(cluster.member("register-2").running.take().unwrap().stop().await.success());
+    let subject = persons(cluster.data.path()).remove(0);
+    let second = crate::support::client(cluster.data.path(), cluster.gateways[1], "pirkanmaa").await;
+    eventually(PATIENCE, async || second.query(&question("ready", &subject), PATIENCE, None).await.is_ok()).await;
+
+    let mut query = airut();
+    query.args(["query", "--as", "pirkanmaa", "--subject-stdin", "--server", &cluster.gateways[1].to_string()]);
+    query.args(["--traceparent", &format!("00-{TRACE}-00f067aa0ba902b7-01"), "--data"]).arg(cluster.data.path());
+    query.args(["--otlp-endpoint", &endpoint]);
+    let answered = crate::cli::run(query, &subject).await;
+    assert!(answered.status.success(), "{}", String::from_utf8_lossy(&answered.stderr));
+
+    let expected = [
+        "airut-query: airut.v1.QueryService/QueryBenefits",
+        "airut-gateway: airut.v1.QueryService/QueryBenefits",
+        "airut-gateway: judge",
+        "airut-gateway: record",
+        "airut-gateway: send airut.queries",
+        "airut-gateway: process airut.queries",
+        "airut-register: answer",
+        "airut-gateway: minimise",
+        "airut-gateway: await answer",
+        "airut-gateway: disclose",
+    ];
+    let mut found = BTreeMap::new();
+    eventually(PATIENCE, async || {
+        let jaeger = Arc::clone(&jaeger);
+        let page = tokio::task::spawn_blocking(move || jaeger.get(&format!("/api/traces/{TRACE}"))).await.unwrap();
+        found = page.map(|page| spans(&page)).unwrap_or_default();
+        expected.iter().all(|span| found.contains_key(*span))
+    })
+    .await;
+    // The question's record and the answer's, each sent by the gateway that made it.
+    assert_eq!(found["airut-gateway: send airut.queries"], 2, "{found:#?}");
+    for member in &mut cluster.members {
+        if let Some(running) = member.running.take() {
+            assert!(running.stop().await.success());
+        }
+    }
+}
+
+/// The spans of Jaeger's answer about one trace, as `service: name`, and how many there are of each.
+fn spans(page: &str) -> BTreeMap<String, usize> {
+    let page: serde_json::Value = serde_json::from_str(page).expect("JSON");
+    let trace = &page["data"][0];
+    let mut spans = BTreeMap::new();
+    for span in trace["spans"].as_array().into_iter().flatten() {
+        let process = &trace["processes"][span["processID"].as_str().unwrap()];
+        let name = format!("{}: {}", process["serviceName"].as_str().unwrap(), span["operationName"].as_str().unwrap());
+        *spans.entry(name).or_default() += 1;
+    }
+    spans
 }
 
 impl Cluster {

@@ -2,10 +2,8 @@
 
 use std::{
     fs::{self, File},
-    io,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    sync::{OnceLock, mpsc},
+    process::{Child, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -13,6 +11,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::Installation;
+use crate::process;
 
 /// What a node writes once it serves.
 const SERVES: &str = "Kafka Server started";
@@ -42,7 +41,7 @@ impl Node {
         let mut command = installation.program("kafka.Kafka");
         command.arg(self.home.join("server.properties"));
         command.stdin(Stdio::null()).stdout(said.try_clone().expect("a file can be shared")).stderr(said);
-        self.process = Some(spawn(command).expect("Java can be started"));
+        self.process = Some(process::spawn(command).expect("Java can be started"));
     }
 
     /// What the process said, if it ended or did not serve within the bound: a port that was free may not be so by now.
@@ -85,25 +84,4 @@ impl Drop for Node {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-type Spawned = mpsc::Sender<io::Result<Child>>;
-
-/// Spawns from a thread that lives as long as this process. The kernel kills the child of `setpriv --pdeathsig` when
-/// the *thread* that forked it ends, and a test's thread ends with the test.
-fn spawn(command: Command) -> io::Result<Child> {
-    static SPAWNER: OnceLock<mpsc::Sender<(Command, Spawned)>> = OnceLock::new();
-    let spawner = SPAWNER.get_or_init(|| {
-        let (sender, commands) = mpsc::channel::<(Command, Spawned)>();
-        thread::spawn(move || {
-            for (mut command, spawned) in commands {
-                // Who asked waits for it.
-                let _ = spawned.send(command.spawn());
-            }
-        });
-        sender
-    });
-    let (spawned, child) = mpsc::channel();
-    spawner.send((command, spawned)).expect("the thread lives as long as the process");
-    child.recv().expect("the thread lives as long as the process")
 }
