@@ -10,6 +10,7 @@ pub mod node;
 pub mod dev;
 mod partners;
 
+mod caller;
 mod once;
 mod query;
 mod verify;

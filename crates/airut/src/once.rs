@@ -10,6 +10,7 @@ use airut_wire::v1;
 use anyhow::{Context, bail, ensure};
 
 use crate::{
+    caller,
     cli::{self, Exit, fault},
     dev::{Layout, Options, register_connected},
     node::Node,
@@ -43,8 +44,8 @@ fn say(text: impl AsRef<str>) {
 async fn tell(layout: &Layout, node: &Node) -> anyhow::Result<()> {
     let server = node.address.expect("a gateway is among the roles").to_string();
     let partner = |name: &str| name.parse::<PartnerId>().context("partner");
-    let county = query::client(&server, layout.dir(), &partner("pirkanmaa")?).await?;
-    let stranger = query::client(&server, layout.dir(), &partner("pension-provider")?).await?;
+    let county = caller::client(&server, layout.dir(), &partner("pirkanmaa")?).await?;
+    let stranger = caller::client(&server, layout.dir(), &partner("pension-provider")?).await?;
     let subject = std::fs::read_to_string(layout.dir().join("persons.txt"))?;
     let subject = subject.lines().next().context("persons.txt is empty")?;
     ensure!(register_connected(node, PATIENCE).await, "the register did not connect");

@@ -1,38 +1,29 @@
 //! `airut query`: ask for a person's benefits, from the command line.
 
-use std::{
-    io::Read,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::io::Read;
 
-use airut_client::{CallError, Client, ReceiptKeys, verify_receipt};
+use airut_client::{ReceiptKeys, verify_receipt};
 use airut_domain::{
-    id::PartnerId,
     matter::{Category, Cents, Content, Matter, Outcome, Stage},
     time::{Date, format_date},
 };
 use airut_telemetry::span;
 use airut_wire::v1;
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use clap::Args;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::{Value, json};
 
-use crate::cli::{Exit, Output, fault};
+use crate::{
+    caller::{Caller, refused},
+    cli::{Exit, Output, fault},
+};
 
 /// Options of `airut query`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Options {
-    /// The exchange.
-    #[arg(long, default_value = "127.0.0.1:7443")]
-    server: String,
-    /// Who asks: the certificate and key of this name in the data directory are used.
-    #[arg(long = "as", value_name = "PARTNER")]
-    partner: PartnerId,
-    /// The data directory of `airut dev`, with certificates and receipt keys in `pki`.
-    #[arg(long, value_name = "DIR", default_value = "airut-data")]
-    data: PathBuf,
+    #[command(flatten)]
+    caller: Caller,
     /// Read the person's identity code from standard input: arguments show in the list of processes.
     #[arg(long, required = true)]
     subject_stdin: bool,
@@ -60,25 +51,19 @@ pub(crate) struct Options {
     /// The query's id; a new one when not given. The same id again gives the same answer for ten minutes.
     #[arg(long)]
     query_id: Option<String>,
-    /// Seconds to wait for the answer.
-    #[arg(long, default_value_t = 10)]
-    timeout: u64,
     /// W3C trace context to continue.
     #[arg(long)]
     traceparent: Option<String>,
     /// Where the call's own span goes (OTLP over gRPC), such as http://127.0.0.1:4317.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
     otlp_endpoint: Option<String>,
-    /// How to print the answer.
-    #[arg(long, value_enum, default_value_t)]
-    output: Output,
 }
 
 #[allow(clippy::print_stdout, reason = "the command's output")]
 pub(crate) async fn run(options: &Options) -> Result<(), (Exit, anyhow::Error)> {
     let request = request(options).map_err(|cause| (Exit::Usage, cause))?;
-    let client = connect(options).await?;
-    let deadline = Duration::from_secs(options.timeout);
+    let client = options.caller.connect().await?;
+    let deadline = options.caller.deadline();
     let telemetry = start_tracing(options).map_err(fault)?;
     let caller = options.traceparent.as_deref().unwrap_or_default();
     let (span, traceparent) = span::call("airut.v1.QueryService", "QueryBenefits", caller);
@@ -86,9 +71,10 @@ pub(crate) async fn run(options: &Options) -> Result<(), (Exit, anyhow::Error)> 
     drop(span);
     telemetry.iter().for_each(airut_telemetry::Telemetry::flush);
     let response = answered.map_err(|cause| refused(&cause))?;
-    let keys = ReceiptKeys::load(options.data.join("pki/receipt-keys.txt")).map_err(|cause| fault(cause.into()))?;
+    let keys =
+        ReceiptKeys::load(options.caller.data.join("pki/receipt-keys.txt")).map_err(|cause| fault(cause.into()))?;
     verify_receipt(&response, &keys).map_err(|cause| (Exit::NotVerified, cause.into()))?;
-    match options.output {
+    match options.caller.output {
         Output::Json => println!("{}", to_json(&response).map_err(fault)?),
         Output::Text => {
             println!("{}", to_text(&response, airut_exchange::World::system().now().date()).map_err(fault)?)
@@ -108,23 +94,6 @@ fn start_tracing(options: &Options) -> anyhow::Result<Option<airut_telemetry::Te
         metrics_listen: None,
     };
     Ok(Some(airut_telemetry::start(&settings)?))
-}
-
-async fn connect(options: &Options) -> Result<Client, (Exit, anyhow::Error)> {
-    // Only the settings and files can be at fault by now: the first call connects.
-    client(&options.server, &options.data, &options.partner).await.map_err(|cause| (Exit::Usage, cause))
-}
-
-/// A client with a partner's certificate of a data directory.
-pub(crate) async fn client(server: &str, data: &Path, partner: &PartnerId) -> anyhow::Result<Client> {
-    let pki = data.join("pki");
-    let settings = airut_client::Settings::new(
-        server,
-        pki.join("ca.crt"),
-        pki.join(format!("{partner}.crt")),
-        pki.join(format!("{partner}.key")),
-    );
-    Client::connect(&settings).await.context("connect")
 }
 
 fn request(options: &Options) -> anyhow::Result<v1::QueryBenefitsRequest> {
@@ -148,16 +117,6 @@ fn request(options: &Options) -> anyhow::Result<v1::QueryBenefitsRequest> {
         categories: options.category.iter().map(|category| airut_wire::category(*category)).collect(),
         period,
     })
-}
-
-/// The exit status for a call that failed.
-pub(crate) fn refused(cause: &CallError) -> (Exit, anyhow::Error) {
-    let exit = match cause {
-        CallError::Refused(_) if !cause.may_pass() => Exit::Refused,
-        CallError::Tls(_) => Exit::Refused,
-        CallError::Refused(_) | CallError::DeadlinePassed | CallError::Unreachable(_) => Exit::Unavailable,
-    };
-    (exit, anyhow!("{cause}"))
 }
 
 /// The answer for people: a table of matters, what was withheld, and the receipt.

@@ -12,9 +12,8 @@ use airut_wire::v1::{
     ledger_service_client::LedgerServiceClient,
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
-use tonic::Request;
 
-use crate::{connect::Client, error::CallError};
+use crate::{connect::Client, error::CallError, retry::timed};
 
 impl Client {
     /// The ledger's newest checkpoint: a C2SP signed note. Tried again like [`Client::query`].
@@ -60,12 +59,6 @@ impl Client {
         })
         .await
     }
-}
-
-fn timed<T>(message: T, left: Duration) -> Request<T> {
-    let mut request = Request::new(message);
-    request.set_timeout(left);
-    request
 }
 
 /// What a checkpoint of the ledger says (C2SP tlog-checkpoint).

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
-use tonic::{Response, Status, transport::Channel};
+use tonic::{Request, Response, Status, transport::Channel};
 
 use crate::{connect::Client, error::CallError};
 
@@ -67,6 +67,13 @@ impl Client {
             sleep(delay).await;
         }
     }
+}
+
+/// A request that tells the exchange how much time is left.
+pub(crate) fn timed<T>(message: T, left: Duration) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(left);
+    request
 }
 
 #[cfg(test)]
