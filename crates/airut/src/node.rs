@@ -15,7 +15,8 @@ use std::{
 use airut_client::Client;
 use airut_domain::{id::Incarnation, registry::Registry};
 use airut_exchange::{
-    CallerOf, FoldStore, Gateway, GatewayError, ReceiptKey, Reception, Settings, Stranger, World, query_service,
+    CallerOf, FoldStore, Gateway, GatewayError, ReceiptKey, Reception, Settings, Stranger, World, partner_service,
+    query_service,
 };
 use airut_identity::{Bounds, Listener, Peer, TlsSettings};
 use airut_ledger::Ledger;
@@ -153,6 +154,11 @@ impl Node {
         let now = Arc::new(move || clock.now());
         let listener = Listener::bind(config.listen, tls(config), registry, now, strangers).context("listen")?;
         self.address = Some(listener.address());
+        if let Some(gateway) = &self.gateway {
+            let trust = listener.handle();
+            let check = Arc::new(move |pem: &[u8]| trust.check(pem));
+            routes.add_service(partner_service(gateway.clone(), Arc::clone(&caller_of), check));
+        }
         if config.roles.contains(&Role::Ledger) {
             let ledger = open_ledger(config, &log, &author, world)?;
             routes.add_service(ledger.service(ledger_edge(&reception, &caller_of)));

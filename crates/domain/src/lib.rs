@@ -1,7 +1,8 @@
 //! The nouns and rules of Airut, pure.
 //!
 //! Everything that decides something lives here as a function of its arguments: who a certificate belongs to
-//! ([`registry::Registry::identify`]), what a contract allows ([`judge::judge`]), what of an answer may be shown
+//! ([`registry::Registry::identify`]), what a contract allows ([`judge::judge`]), who may change the registry
+//! ([`change::judge`]), what of an answer may be shown
 //! ([`minimise::minimise`]) and what a record means after the ones before it ([`query::apply`], [`registry::apply`] …).
 //! This crate must never read a clock, a file, a socket or a random number: two processes that read the same log must
 //! come to the same state, byte for byte.
@@ -16,6 +17,7 @@ pub mod partner;
 pub mod question;
 pub mod registry;
 
+pub mod change;
 pub mod judge;
 pub mod minimise;
 pub mod refusal;

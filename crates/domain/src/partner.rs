@@ -3,13 +3,16 @@
 //! The same types are read from `deploy/exchange/partners/*.toml` and written, as JSON, into the records of
 //! `airut.partners`. Nothing in them is personal data.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{Benefit, LegalBasis, PartnerId, Purpose},
+    identity_code::IdentityCode,
+    keys::Digest,
     matter::Category,
+    refusal::Violation,
     time::{Date, Period, add_months},
 };
 
@@ -26,6 +29,9 @@ pub struct Partner {
     /// Whether it may call.
     #[serde(default)]
     pub state: State,
+    /// Certificates that never identify it again, whether or not a revocation list names them. Only ever added to.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub revoked: BTreeSet<Fingerprint>,
     /// How its certificates are recognised. A certificate that fits two partners is refused.
     #[serde(default, rename = "certificate")]
     pub certificates: Vec<CertificateMatch>,
@@ -48,6 +54,8 @@ pub enum Kind {
     PensionProvider,
     /// An auditor: reads every entry of the ledger, asks nothing.
     Auditor,
+    /// Whoever keeps the registry of partners: changes any definition, asks nothing.
+    Operator,
     /// Anybody else.
     Other,
 }
@@ -86,6 +94,15 @@ pub enum CertificateName {
     Uri(String),
 }
 
+impl CertificateName {
+    /// The name itself.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::OrganizationIdentifier(text) | Self::SerialNumber(text) | Self::Uri(text) => text,
+        }
+    }
+}
+
 /// What of a certificate identity is decided by, read from the certificate itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PresentedCertificate {
@@ -93,8 +110,68 @@ pub struct PresentedCertificate {
     pub issuer: String,
     /// Every name in it that can identify an organisation.
     pub names: BTreeSet<CertificateName>,
-    /// SHA-256 of the whole certificate, hexadecimal.
-    pub fingerprint: String,
+    /// SHA-256 of the whole certificate.
+    pub fingerprint: Fingerprint,
+}
+
+impl PresentedCertificate {
+    /// Whether one of the partner's matches recognises it.
+    pub fn fits(&self, partner: &Partner) -> bool {
+        partner.certificates.iter().any(|known| known.issuer == self.issuer && self.names.contains(&known.name))
+    }
+}
+
+/// SHA-256 of a whole certificate. Written as 64 lower-case hexadecimal digits; read with either case, and with the colons that
+/// `openssl x509 -fingerprint -sha256` prints.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Fingerprint(Digest);
+
+/// Why a text is no fingerprint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be a SHA-256 fingerprint: 64 hexadecimal digits")]
+pub struct NoFingerprint;
+
+impl Fingerprint {
+    /// The fingerprint of a certificate's DER.
+    pub fn of(der: &[u8]) -> Self {
+        Self(Digest::of(der))
+    }
+}
+
+impl FromStr for Fingerprint {
+    type Err = NoFingerprint;
+
+    fn from_str(text: &str) -> Result<Self, NoFingerprint> {
+        let bytes = hex::decode(text.replace(':', "")).map_err(|_| NoFingerprint)?;
+        Digest::from_slice(&bytes).map(Self).ok_or(NoFingerprint)
+    }
+}
+
+impl TryFrom<String> for Fingerprint {
+    type Error = NoFingerprint;
+
+    fn try_from(text: String) -> Result<Self, NoFingerprint> {
+        text.parse()
+    }
+}
+
+impl From<Fingerprint> for String {
+    fn from(fingerprint: Fingerprint) -> Self {
+        fingerprint.to_string()
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// A right: for this purpose, under this act, these things from this responder.
@@ -138,6 +215,9 @@ impl Grant {
     }
 }
 
+/// As many matches a partner may have: certificates that overlap, a few issuers, some to spare.
+pub const MOST_CERTIFICATES: usize = 16;
+
 /// A fault in a partner's definition.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {fault}")]
@@ -148,7 +228,33 @@ pub struct Fault {
     pub fault: String,
 }
 
+impl Fault {
+    /// The fault as one of a request whose `partner` the definition is. What is written singly in a file, a table each, is a list
+    /// with a plural name there: `partner.contracts[0].grants[2].benefits`.
+    pub fn in_request(&self) -> Violation {
+        let plural = |part: &str| {
+            let (name, rest) = part.split_at(part.find('[').unwrap_or(part.len()));
+            match name {
+                "certificate" | "contract" | "grant" => format!("{name}s{rest}"),
+                _ => part.to_owned(),
+            }
+        };
+        let path: Vec<String> = self.field.split('.').map(plural).collect();
+        Violation { field: format!("partner.{}", path.join(".")).into(), fault: self.fault.clone() }
+    }
+}
+
 impl Partner {
+    /// Whether one of the certificates' matches stands for another's already: a certificate that fits both would be nobody's.
+    pub fn faults_beside<'a>(&self, others: impl Iterator<Item = &'a Self> + Clone) -> Vec<Fault> {
+        let taken = |known: &CertificateMatch| {
+            others.clone().any(|other| other.id != self.id && other.certificates.contains(known))
+        };
+        let clashes = self.certificates.iter().enumerate().filter(|(_, known)| taken(known));
+        let fault = |c| Fault { field: format!("certificate[{c}]"), fault: "is another partner's already".to_owned() };
+        clashes.map(|(c, _)| fault(c)).collect()
+    }
+
     /// Every fault that the types alone do not rule out.
     pub fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
@@ -156,8 +262,25 @@ impl Partner {
         if self.name.trim().is_empty() {
             fault("name".into(), "is required");
         }
+        if IdentityCode::occurs_in(&self.name) {
+            fault("name".into(), "must not contain a personal identity code");
+        }
         if self.certificates.is_empty() {
             fault("certificate".into(), "at least one is required, or nobody can call as this partner");
+        }
+        if self.certificates.len() > MOST_CERTIFICATES {
+            fault("certificate".into(), "at most 16 are allowed");
+        }
+        for (c, known) in self.certificates.iter().enumerate() {
+            if self.certificates[..c].contains(known) {
+                fault(format!("certificate[{c}]"), "is there twice");
+            }
+            if known.issuer.is_empty() {
+                fault(format!("certificate[{c}].issuer"), "is required");
+            }
+            if IdentityCode::occurs_in(&known.issuer) || IdentityCode::occurs_in(known.name.text()) {
+                fault(format!("certificate[{c}]"), "must not contain a personal identity code");
+            }
         }
         for (c, contract) in self.contracts.iter().enumerate() {
             let rivals = self.contracts[..c].iter();

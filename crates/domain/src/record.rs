@@ -17,7 +17,7 @@ use crate::{
 
 /// The number of the rules that this build follows. It is stamped on every record; a record with a higher number stops the
 /// process, because two builds must never give two verdicts.
-pub const RULES: u32 = 1;
+pub const RULES: u32 = 2;
 
 /// What is known of a record without its body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +64,7 @@ impl Kind {
         !matches!(self, Self::Order(_) | Self::Member(member::Event::Heartbeat(_)))
     }
 
-    /// The partner that may see the entry in the ledger, besides auditors.
+    /// The partners that may see the entry in the ledger, besides auditors.
     pub fn parties(&self) -> Vec<&PartnerId> {
         match self {
             Self::Query(event) => {
@@ -75,7 +75,10 @@ impl Kind {
                 parties
             }
             Self::Refusal(Refused { partner, .. }) => partner.iter().collect(),
-            Self::Partner(applied) => vec![&applied.partner.id],
+            Self::Partner(applied) => {
+                let author = applied.by.as_ref().filter(|by| **by != applied.partner.id);
+                std::iter::once(&applied.partner.id).chain(author).collect()
+            }
             Self::Member(member::Event::StreamOpened(opened)) => vec![&opened.responder],
             Self::Member(_) | Self::Order(_) => Vec::new(),
         }

@@ -1,6 +1,6 @@
 //! Why something was refused: one list of reasons, each with its page in docs/errors/.
 
-use std::{fmt, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -16,11 +16,14 @@ pub struct Refusal {
     pub retry_after: Option<Duration>,
 }
 
+/// As many fields at fault are told at once: all of them travel in a call's trailers, which have room for some.
+pub const MOST_VIOLATIONS: usize = 32;
+
 /// A field at fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     /// The field's path in the request, such as `context.case_id`.
-    pub field: &'static str,
+    pub field: Cow<'static, str>,
     /// What is wrong, without repeating the value.
     pub fault: String,
 }
@@ -31,8 +34,9 @@ impl Refusal {
         Self { reason, violations: Vec::new(), retry_after: reason.retry_after() }
     }
 
-    /// A refusal for fields at fault: missing if all of them are, else invalid.
-    pub fn fields(violations: Vec<Violation>) -> Self {
+    /// A refusal for fields at fault: missing if all of them are, else invalid. Of more than [`MOST_VIOLATIONS`] the first.
+    pub fn fields(mut violations: Vec<Violation>) -> Self {
+        violations.truncate(MOST_VIOLATIONS);
         let missing = violations.iter().all(|v| v.fault == "is required");
         let reason = if missing { Reason::MissingField } else { Reason::InvalidField };
         Self { reason, violations, retry_after: None }
@@ -122,6 +126,8 @@ reasons! {
     GrantChanged = "GRANT_CHANGED", PermissionDenied, retry None;
     /// The partner is not the responder of any contract.
     NotAResponder = "NOT_A_RESPONDER", PermissionDenied, retry None;
+    /// Only an operator may read or change other partners' definitions.
+    NotAnOperator = "NOT_AN_OPERATOR", PermissionDenied, retry None;
 
     /// There is no such thing, or it is not yours.
     NotFound = "NOT_FOUND", NotFound, retry None;
@@ -138,6 +144,8 @@ reasons! {
 
     /// The query id was answered more than ten minutes ago; ask again with a new one.
     QueryIdSpent = "QUERY_ID_SPENT", FailedPrecondition, retry None;
+    /// The partner's definition is not at the expected version.
+    VersionChanged = "VERSION_CHANGED", FailedPrecondition, retry None;
 
     /// The exchange is handling as many calls as it may.
     TooManyInFlight = "TOO_MANY_IN_FLIGHT", ResourceExhausted, retry Some(1_000);

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     id::PartnerId,
-    partner::{Partner, PresentedCertificate, State},
+    keys::Digest,
+    partner::{Kind, Partner, PresentedCertificate, State},
     refusal::{Reason, Refusal},
 };
 
@@ -23,6 +24,9 @@ pub struct Entry {
     pub version: u32,
     /// The definition in force.
     pub partner: Partner,
+    /// SHA-256 of the definition that the partner's file last gave; none while no file gave one. What the service changed since
+    /// leaves it as it is, so that a file counts again only once it says something else.
+    pub source: Option<Digest>,
 }
 
 /// The record of a partner's new definition. It names the version it makes, so that of two changes made from the same
@@ -33,6 +37,10 @@ pub struct PartnerApplied {
     pub version: u32,
     /// The whole definition.
     pub partner: Partner,
+    /// The partner that made the change over the service; none when it comes from the exchange's own files.
+    pub by: Option<PartnerId>,
+    /// SHA-256 of the definition that a file gave; none when the change does not come from one.
+    pub source: Option<Digest>,
 }
 
 /// What the fold says of a [`PartnerApplied`].
@@ -42,15 +50,42 @@ pub enum Verdict {
     Accepted,
     /// Made from an older version: ignored.
     Superseded,
+    /// Whoever made it may not, or no longer: ignored.
+    NotEntitled,
 }
 
 /// The next state of one partner.
-pub fn apply(prior: Option<&Entry>, record: &PartnerApplied) -> (Verdict, Option<Entry>) {
-    let current = prior.map_or(0, |entry| entry.version);
-    if record.version != current + 1 {
+pub fn apply(registry: &Registry, record: &PartnerApplied) -> (Verdict, Option<Entry>) {
+    let prior = registry.get(&record.partner.id);
+    if record.version != prior.map_or(0, |entry| entry.version) + 1 {
         return (Verdict::Superseded, None);
     }
-    (Verdict::Accepted, Some(Entry { version: record.version, partner: record.partner.clone() }))
+    if !is_entitled(registry, prior, record) {
+        return (Verdict::NotEntitled, None);
+    }
+    let partner = keeping_revocations(record.partner.clone(), prior);
+    let source = record.source.or(prior.and_then(|entry| entry.source));
+    (Verdict::Accepted, Some(Entry { version: record.version, partner, source }))
+}
+
+/// The files may make every change, and so may an active operator. Any other partner may add certificates to its own definition.
+fn is_entitled(registry: &Registry, prior: Option<&Entry>, record: &PartnerApplied) -> bool {
+    let Some(by) = &record.by else { return true };
+    let Some(author) = registry.current(by) else { return false };
+    author.is_operator()
+        || prior.is_some_and(|prior| prior.partner.id == *by && only_adds(&prior.partner, &record.partner))
+}
+
+/// Whether all that the new definition does is to add certificates.
+fn only_adds(prior: &Partner, next: &Partner) -> bool {
+    let others = Partner { certificates: prior.certificates.clone(), ..next.clone() };
+    others == *prior && next.certificates.starts_with(&prior.certificates)
+}
+
+/// What was revoked stays revoked, whoever forgets to say so: a file, or an operator who writes a definition anew.
+pub(crate) fn keeping_revocations(mut partner: Partner, prior: Option<&Entry>) -> Partner {
+    partner.revoked.extend(prior.iter().flat_map(|prior| prior.partner.revoked.iter().copied()));
+    partner
 }
 
 /// Proof that a certificate belongs to exactly one partner, which was active. Only [`Registry::identify`] makes one.
@@ -74,6 +109,16 @@ impl VerifiedPartner {
     pub fn version(&self) -> u32 {
         self.entry.version
     }
+
+    /// The entry it was verified against.
+    pub fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
+    /// Whether it may change the registry.
+    pub fn is_operator(&self) -> bool {
+        self.entry.partner.kind == Kind::Operator
+    }
 }
 
 /// Why a certificate that the TLS handshake accepted gives no usable identity. Names the partner where one is known, so that
@@ -82,18 +127,20 @@ impl VerifiedPartner {
 pub struct Unidentified {
     /// What to answer.
     pub refusal: Refusal,
-    /// The suspended partner, when that is the reason.
+    /// The partner that is suspended, or that the revoked certificate was one of, when that is the reason.
     pub partner: Option<PartnerId>,
 }
 
 impl Registry {
-    /// Finds the one active partner that the certificate belongs to. None or several are refused, and so is a suspended one.
+    /// Finds the one active partner that the certificate belongs to. None or several are refused, and so are a suspended one and
+    /// a certificate that any partner has had revoked.
     pub fn identify(&self, certificate: &PresentedCertificate) -> Result<VerifiedPartner, Unidentified> {
-        let mut fitting = self.partners.values().filter(|entry| {
-            let matches = &entry.partner.certificates;
-            matches.iter().any(|m| m.issuer == certificate.issuer && certificate.names.contains(&m.name))
-        });
         let refuse = |reason, partner| Err(Unidentified { refusal: Refusal::new(reason), partner });
+        let mut entries = self.partners.values();
+        if let Some(entry) = entries.find(|entry| entry.partner.revoked.contains(&certificate.fingerprint)) {
+            return refuse(Reason::CertificateRevoked, Some(entry.partner.id.clone()));
+        }
+        let mut fitting = self.partners.values().filter(|entry| certificate.fits(&entry.partner));
         match (fitting.next(), fitting.next()) {
             (None, _) => refuse(Reason::CertificateUnknown, None),
             (Some(_), Some(_)) => refuse(Reason::CertificateAmbiguous, None),
@@ -117,7 +164,7 @@ impl Registry {
     }
 
     /// Every entry, by id.
-    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> + Clone {
         self.partners.values().map(Arc::as_ref)
     }
 

@@ -5,6 +5,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use airut_domain::{
     query,
     refusal::{Reason, Refusal},
+    registry::VerifiedPartner,
     time::Timestamp,
 };
 use airut_telemetry::{Traced, span};
@@ -13,7 +14,7 @@ use airut_wire::v1::{
     query_service_server::{QueryService, QueryServiceServer},
 };
 use futures::{Stream, StreamExt};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, TryAcquireError, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -36,9 +37,9 @@ pub fn query_service(gateway: Gateway, caller_of: CallerOf) -> QueryServiceServe
         .max_encoding_message_size(LARGEST_MESSAGE)
 }
 
-struct Edge {
-    gateway: Gateway,
-    caller_of: CallerOf,
+pub(crate) struct Edge {
+    pub(crate) gateway: Gateway,
+    pub(crate) caller_of: CallerOf,
 }
 
 #[tonic::async_trait]
@@ -101,20 +102,9 @@ impl Edge {
         request_id: &str,
     ) -> Result<v1::QueryBenefitsResponse, Refusal> {
         let caller = self.gateway.reception.caller(request.extensions(), &self.caller_of).await?;
-        // Bounds what is under way; when the gateway stops, no more permits are given.
-        let permit = match Arc::clone(&self.gateway.in_flight).try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(tokio::sync::TryAcquireError::Closed) => return Err(Refusal::new(Reason::NotServing)),
-            Err(tokio::sync::TryAcquireError::NoPermits) => {
-                return Err(self
-                    .gateway
-                    .reception
-                    .refuse(caller.id(), METHOD, Refusal::new(Reason::TooManyInFlight))
-                    .await);
-            }
-        };
+        let permit = self.admit(&caller, METHOD).await?;
         let deadline = deadline(request.metadata(), self.gateway.world.now());
-        let trace = request.metadata().get("traceparent").and_then(|value| value.to_str().ok()).unwrap_or("");
+        let trace = traceparent(request.metadata());
         let (span, traceparent) = span::rpc("airut.v1.QueryService", "QueryBenefits", request_id, trace);
         let request = request.into_inner();
         let (reply, answer) = oneshot::channel();
@@ -129,15 +119,35 @@ impl Edge {
         answer.inspect_err(|refusal| span::refused(&span, refusal.reason.code()))
     }
 
-    fn request_id(&self) -> String {
+    /// Bounds what is under way; when the gateway stops, no more permits are given.
+    pub(crate) async fn admit(
+        &self,
+        caller: &VerifiedPartner,
+        method: &'static str,
+    ) -> Result<OwnedSemaphorePermit, Refusal> {
+        match Arc::clone(&self.gateway.in_flight).try_acquire_owned() {
+            Ok(permit) => Ok(permit),
+            Err(TryAcquireError::Closed) => Err(Refusal::new(Reason::NotServing)),
+            Err(TryAcquireError::NoPermits) => {
+                Err(self.gateway.reception.refuse(caller.id(), method, Refusal::new(Reason::TooManyInFlight)).await)
+            }
+        }
+    }
+
+    pub(crate) fn request_id(&self) -> String {
         let id: [u8; 8] = self.gateway.world.random();
         format!("{:016x}", u64::from_be_bytes(id))
     }
 
-    fn status(&self, refusal: &Refusal, request_id: &str) -> Status {
+    pub(crate) fn status(&self, refusal: &Refusal, request_id: &str) -> Status {
         tracing::info!(request_id, reason = refusal.reason.code(), "refused");
         airut_wire::status(refusal, request_id)
     }
+}
+
+/// The caller's trace context; empty when it sent none.
+pub(crate) fn traceparent(metadata: &tonic::metadata::MetadataMap) -> &str {
+    metadata.get("traceparent").and_then(|value| value.to_str().ok()).unwrap_or("")
 }
 
 /// When the caller stops waiting: its own deadline (`grpc-timeout`), cut to what a query may take.

@@ -1,9 +1,15 @@
 //! A gateway: the parts that verbs work with, and the tasks that keep them current.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use airut_domain::{
-    id::Incarnation,
+    id::{Incarnation, PartnerId},
+    keys::Digest,
     member,
     partition::{Partition, Topic},
     query::{NotDisclosed, WhyNot},
@@ -114,6 +120,8 @@ pub struct Parts {
     pub(crate) signer: Signer,
     pub(crate) reception: Reception,
     pub(crate) incarnation: Incarnation,
+    /// What each partner's file said when this gateway last saw to it.
+    pub(crate) files: Mutex<BTreeMap<PartnerId, Digest>>,
     /// Bounds the calls under way; closed when the gateway stops.
     pub(crate) in_flight: Arc<Semaphore>,
     pub(crate) calls: TaskTracker,
@@ -171,6 +179,7 @@ impl Gateway {
         let gateway = Self(Arc::new(Parts {
             signer: Signer::start(receipt_key, Arc::clone(&folds), &world),
             reception,
+            files: Mutex::default(),
             in_flight: Arc::new(Semaphore::new(MOST_IN_FLIGHT)),
             calls: TaskTracker::new(),
             stop: CancellationToken::new(),

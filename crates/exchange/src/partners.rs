@@ -1,31 +1,53 @@
-//! Bringing the registry in line with the partners' definitions.
+//! Changes of the registry: what the partners' files say, and what partners ask for over the service.
 
-use std::time::Duration;
+use std::{sync::PoisonError, time::Duration};
 
 use airut_domain::{
+    change::{self, Step},
     id::PartnerId,
+    keys::Digest,
     partition::{Partition, Topic},
     partner::Partner,
-    refusal::Refusal,
-    registry::PartnerApplied,
+    refusal::{Reason, Refusal},
+    registry::{Entry, PartnerApplied, Registry},
 };
 
 use crate::gateway::{Gateway, Unproposed};
 
-/// Another gateway may apply the same files at the same time: then what it applied is looked at again.
+/// Somebody else may change the same partner at the same time: then what they made of it is looked at again.
 const TRIES: usize = 5;
 
-/// What became of one definition.
+/// What became of one file's definition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// It was in force already.
+    /// The file says what it said when it was last applied.
     Unchanged(PartnerId),
     /// It is in force now, as this version.
     Applied(PartnerId, u32),
 }
 
+/// A change that is in force.
+enum InForce {
+    /// It was already.
+    Before(Entry),
+    /// Since the record of this call.
+    Now(Entry),
+}
+
+/// Why a change is not in force.
+pub(crate) enum Unchanged {
+    /// It was refused, which is not on record yet.
+    Refused(Refusal),
+    /// It could not be recorded, or nobody knows: what to answer.
+    Unwritten(Refusal),
+}
+
 impl Gateway {
-    /// Puts each definition in force that is not yet. Partners without a definition stay as they are: to end one, suspend it.
+    /// Puts the definitions of the partners' files in force: each that says something else than when it was last applied. It then
+    /// wins over what the service did since. Partners without a definition stay as they are: to end one, suspend it.
+    ///
+    /// Once this gateway has seen to a file it looks at it again only when it has changed, so that gateways whose files differ for a
+    /// while, as they do while new ones are handed out, don't undo each other's.
     ///
     /// # Errors
     /// When the log can not be written; definitions before that are in force.
@@ -38,24 +60,54 @@ impl Gateway {
     }
 
     async fn apply_partner(&self, partner: Partner) -> Result<Change, Refusal> {
-        let mut tries = 0;
-        loop {
-            let registry = self.folds.registry();
-            let entry = registry.get(&partner.id);
-            if entry.is_some_and(|entry| entry.partner == partner) {
-                return Ok(Change::Unchanged(partner.id));
-            }
-            let version = entry.map_or(0, |entry| entry.version) + 1;
-            let applied = PartnerApplied { version, partner: partner.clone() };
-            match self.propose(Partition::only(Topic::Partners), applied, None, "").await {
-                Ok(_) => return Ok(Change::Applied(partner.id, version)),
-                Err(Unproposed::Unwritten(refusal)) => return Err(refusal),
-                Err(Unproposed::Void(_)) if tries < TRIES => tries += 1,
-                Err(Unproposed::Void(_)) => {
-                    return Err(Refusal::new(airut_domain::refusal::Reason::OutcomeUnknown));
+        let source = Digest::of(airut_wire::record::definition(&partner).as_bytes());
+        if self.files.lock().unwrap_or_else(PoisonError::into_inner).get(&partner.id) == Some(&source) {
+            return Ok(Change::Unchanged(partner.id));
+        }
+        let change = match self.change(|registry| Ok(change::from_file(registry, &partner, source)), "").await {
+            Ok(InForce::Before(_)) => Change::Unchanged(partner.id.clone()),
+            Ok(InForce::Now(entry)) => Change::Applied(partner.id.clone(), entry.version),
+            Err(Unchanged::Refused(refusal) | Unchanged::Unwritten(refusal)) => return Err(refusal),
+        };
+        self.files.lock().unwrap_or_else(PoisonError::into_inner).insert(partner.id, source);
+        Ok(change)
+    }
+
+    /// Makes a change that a partner asks for: judges it, records it, and gives what is in force then. Judged anew when somebody
+    /// else's change came first.
+    ///
+    /// When the future is dropped the change may or may not be in force.
+    pub(crate) async fn change_registry(
+        &self,
+        by: &PartnerId,
+        change: &change::Change,
+        traceparent: &str,
+    ) -> Result<Entry, Unchanged> {
+        match self.change(|registry| change::judge(registry, by, change), traceparent).await? {
+            InForce::Before(entry) | InForce::Now(entry) => Ok(entry),
+        }
+    }
+
+    async fn change(
+        &self,
+        judge: impl Fn(&Registry) -> Result<Step, Refusal>,
+        traceparent: &str,
+    ) -> Result<InForce, Unchanged> {
+        for _ in 0..=TRIES {
+            let applied = match judge(&self.folds.registry()).map_err(Unchanged::Refused)? {
+                Step::None(entry) => return Ok(InForce::Before(entry)),
+                Step::Append(applied) => applied,
+            };
+            match self.propose(Partition::only(Topic::Partners), applied, None, traceparent).await {
+                Ok(accepted) => {
+                    let PartnerApplied { version, partner, source, .. } = accepted.command().clone();
+                    return Ok(InForce::Now(Entry { version, partner, source }));
                 }
+                Err(Unproposed::Unwritten(refusal)) => return Err(Unchanged::Unwritten(refusal)),
+                Err(Unproposed::Void(_)) => {}
             }
             tokio::time::sleep(self.world.jittered(Duration::from_millis(20))).await;
         }
+        Err(Unchanged::Unwritten(Refusal::new(Reason::OutcomeUnknown)))
     }
 }

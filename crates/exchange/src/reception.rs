@@ -220,7 +220,7 @@ impl Follower {
                 let header = airut_wire::record::decode(&stored.header)
                     .map_err(|cause| FoldError::Unreadable { position: position.clone(), cause })?;
                 let Kind::Partner(applied) = header.kind else { return Err(FoldError::Misplaced(position).into()) };
-                let (_, next) = registry::apply(registry.get(&applied.partner.id), &applied);
+                let (_, next) = registry::apply(&registry, &applied);
                 next.into_iter().for_each(|entry| registry.insert(entry));
                 self.next = stored.position.offset + 1;
             }

@@ -71,7 +71,7 @@ impl Refusals {
         if !self.within_budget(partner, refusal.reason) {
             return Ok(());
         }
-        let fields = refusal.violations.iter().map(|violation| violation.field.to_owned()).collect();
+        let fields = refusal.violations.iter().map(|violation| violation.field.to_string()).collect();
         let refused = Refused {
             partner: Some(partner.clone()),
             reason: refusal.reason,

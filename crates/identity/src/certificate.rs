@@ -7,10 +7,9 @@
 use std::collections::BTreeSet;
 
 use airut_domain::{
-    partner::{CertificateName, PresentedCertificate},
+    partner::{CertificateName, Fingerprint, PresentedCertificate},
     time::Timestamp,
 };
-use aws_lc_rs::digest;
 use x509_parser::{
     asn1_rs::Oid,
     certificate::X509Certificate,
@@ -37,7 +36,7 @@ pub fn presented(der: &[u8]) -> Result<PresentedCertificate, Unreadable> {
     Ok(PresentedCertificate {
         issuer: name_text(certificate.issuer()),
         names: names(&certificate)?,
-        fingerprint: hex::encode(digest::digest(&digest::SHA256, der)),
+        fingerprint: Fingerprint::of(der),
     })
 }
 

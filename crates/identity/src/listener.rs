@@ -18,9 +18,10 @@ use std::{
     time::Duration,
 };
 
-use airut_domain::{refusal::Reason, registry::Registry};
+use airut_domain::{partner::PresentedCertificate, refusal::Reason, registry::Registry};
 use arc_swap::ArcSwap;
 use futures::Stream;
+use rustls_pki_types::{CertificateDer, pem::PemObject};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc},
@@ -193,6 +194,21 @@ impl Handle {
     /// noticed within [`crate::Bounds::recheck`].
     pub fn recheck(&self) {
         self.shared.recheck.notify_one();
+    }
+
+    /// Judges a certificate that is to be used later, from its PEM with its intermediates after it, as an open connection's is:
+    /// issued by a trusted authority, valid now, not revoked. Blocks for a fraction of a millisecond. Other sections of the
+    /// PEM are not looked at.
+    ///
+    /// # Errors
+    /// Why a connection that showed it would be refused.
+    pub fn check(&self, pem: &[u8]) -> Result<PresentedCertificate, Reason> {
+        let chain: Result<Vec<CertificateDer<'static>>, _> = CertificateDer::pem_slice_iter(pem).collect();
+        let chain = chain.map_err(|_| Reason::CertificateInvalid)?;
+        let end_entity = chain.first().ok_or(Reason::CertificateMissing)?;
+        let presented = certificate::presented(end_entity).map_err(|_| Reason::CertificateInvalid)?;
+        self.shared.trust.load().recheck(&chain, (self.shared.clock)())?;
+        Ok(presented)
     }
 
     /// When what is in force ends.

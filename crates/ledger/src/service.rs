@@ -220,7 +220,7 @@ impl TryFrom<ListEntriesRequest> for Page {
 }
 
 fn invalid(field: &'static str, fault: &str) -> Fault {
-    Fault::Refused(Refusal::fields(vec![Violation { field, fault: fault.to_owned() }]))
+    Fault::Refused(Refusal::fields(vec![Violation { field: field.into(), fault: fault.to_owned() }]))
 }
 
 fn proof(

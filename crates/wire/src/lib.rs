@@ -21,6 +21,7 @@ pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descrip
 mod answer;
 mod asked;
 mod matter;
+mod partner;
 mod question;
 mod receipt;
 pub mod record;
@@ -29,6 +30,7 @@ mod status;
 pub use answer::{AnswerFault, answer_from, disclosure};
 pub use asked::{AskedQuestion, QuestionFault};
 pub use matter::matter;
+pub use partner::{fingerprint, partner, partner_from, partner_id};
 pub use question::{asked_question, category, question, scopes};
 pub use receipt::{ReceiptFault, receipt, receipt_from, timestamp};
 pub use status::{reason_of, retry_after_of, status};

@@ -97,7 +97,7 @@ struct Faults(Vec<Violation>);
 
 impl Faults {
     fn add<T>(&mut self, field: &'static str, fault: impl Display) -> Option<T> {
-        self.0.push(Violation { field, fault: fault.to_string() });
+        self.0.push(Violation { field: field.into(), fault: fault.to_string() });
         None
     }
 

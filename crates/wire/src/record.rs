@@ -103,6 +103,8 @@ fn kind(kind: &Kind) -> PbKind {
         Kind::Partner(applied) => PbKind::PartnerApplied(pb::PartnerApplied {
             version: applied.version,
             definition: definition(&applied.partner),
+            by: applied.by.as_ref().map(ToString::to_string).unwrap_or_default(),
+            source_sha256: applied.source.map(|source| source.0.to_vec()).unwrap_or_default(),
         }),
         Kind::Member(event) => member_event(event),
         Kind::Order(Order::Run(Runs { runs })) => {
@@ -257,9 +259,12 @@ fn kind_from(kind: PbKind) -> Result<Kind, Unreadable> {
             access: access_from(repeated.access)?,
         })),
         PbKind::Refused(refused) => Kind::Refusal(refused_from(refused)?),
-        PbKind::PartnerApplied(applied) => {
-            Kind::Partner(PartnerApplied { version: applied.version, partner: partner(&applied.definition)? })
-        }
+        PbKind::PartnerApplied(applied) => Kind::Partner(PartnerApplied {
+            version: applied.version,
+            partner: partner(&applied.definition)?,
+            by: optional(&applied.by, "by")?,
+            source: optional_digest(&applied.source_sha256, "source_sha256")?,
+        }),
         PbKind::Heartbeat(beat) => Kind::Member(member::Event::Heartbeat(parse(&beat.gateway, "gateway")?)),
         PbKind::Left(left) => Kind::Member(member::Event::Left(parse(&left.gateway, "gateway")?)),
         PbKind::StreamOpened(opened) => Kind::Member(member::Event::StreamOpened(member::StreamOpened {
@@ -280,22 +285,14 @@ fn kind_from(kind: PbKind) -> Result<Kind, Unreadable> {
 }
 
 fn refused_from(refused: pb::Refused) -> Result<Refused, Unreadable> {
-    let partner = match refused.partner.as_str() {
-        "" => None,
-        partner => Some(parse(partner, "partner")?),
-    };
-    let stranger = match refused.stranger.as_slice() {
-        [] => None,
-        bytes => Some(digest(bytes, "stranger")?),
-    };
     Ok(Refused {
-        partner,
+        partner: optional(&refused.partner, "partner")?,
         reason: Reason::from_code(&refused.reason).ok_or(Unreadable::Field("reason"))?,
         method: refused.method,
         fields: refused.fields,
         count: refused.count,
         span: Duration::from_millis(refused.span_ms),
-        stranger,
+        stranger: optional_digest(&refused.stranger, "stranger")?,
     })
 }
 
@@ -359,6 +356,15 @@ fn digest(bytes: &[u8], field: &'static str) -> Result<Digest, Unreadable> {
     Digest::from_slice(bytes).ok_or(Unreadable::Field(field))
 }
 
+/// What may be absent: then it is empty.
+fn optional<T: std::str::FromStr<Err = id::Invalid>>(text: &str, field: &'static str) -> Result<Option<T>, Unreadable> {
+    if text.is_empty() { Ok(None) } else { parse(text, field).map(Some) }
+}
+
+fn optional_digest(bytes: &[u8], field: &'static str) -> Result<Option<Digest>, Unreadable> {
+    if bytes.is_empty() { Ok(None) } else { digest(bytes, field).map(Some) }
+}
+
 #[cfg(test)]
 mod tests {
     use airut_domain::matter::Category;
@@ -388,6 +394,30 @@ mod tests {
     fn a_scope_of_a_benefit_that_is_not_listed_is_refused() {
         let scope = pb::Scope { category: 1, benefits: vec![1], ..Default::default() };
         assert_eq!(scopes_from(vec![scope], &["study-grant".to_owned()]), Err(Unreadable::Field("scopes.benefits")));
+    }
+
+    #[test]
+    fn a_partners_record_reads_back_with_its_author_and_its_source() {
+        let partner =
+            serde_json::from_value(serde_json::json!({"id": "elo", "name": "Elo", "kind": "pension-provider"}));
+        let applied = |by: Option<&str>, source| PartnerApplied {
+            version: 3,
+            partner: Partner::clone(partner.as_ref().expect("a definition")),
+            by: by.map(|by| by.parse().expect("valid")),
+            source,
+        };
+        for applied in [applied(Some("operator"), None), applied(None, Some(Digest::of(b"a file")))] {
+            let record = header(Kind::Partner(applied));
+            assert_eq!(decode(&encode(&record)), Ok(record));
+        }
+    }
+
+    #[test]
+    fn a_definition_without_revocations_is_written_as_it_always_was() {
+        // The digest of a file's definition is of these bytes: were they to change, every file would count as edited.
+        let text =
+            r#"{"id":"elo","name":"Elo","kind":"pension-provider","state":"active","certificate":[],"contract":[]}"#;
+        assert_eq!(definition(&partner(text).expect("a definition")), text);
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub fn status(refusal: &Refusal, request_id: &str) -> Status {
     details.set_request_info(request_id, "");
     details.set_help(vec![tonic_types::HelpLink::new(reason.sentence(), format!("{PAGES}/{}", reason.code()))]);
     if !refusal.violations.is_empty() {
-        let violation = |v: &airut_domain::refusal::Violation| FieldViolation::new(v.field, &v.fault);
+        let violation = |v: &airut_domain::refusal::Violation| FieldViolation::new(v.field.as_ref(), &v.fault);
         details.set_bad_request(refusal.violations.iter().map(violation).collect::<Vec<_>>());
     }
     if let Some(delay) = refusal.retry_after {

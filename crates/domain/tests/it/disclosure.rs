@@ -126,11 +126,12 @@ fn asker(contracts: Vec<Contract>) -> VerifiedPartner {
         name: "Pirkanmaa".into(),
         kind: Kind::WellbeingServicesCounty,
         state: State::Active,
+        revoked: BTreeSet::new(),
         certificates: vec![],
         contracts,
     };
     let mut registry = Registry::default();
-    registry.insert(Entry { version: 1, partner });
+    registry.insert(Entry { version: 1, partner, source: None });
     registry.current(&id).expect("active")
 }
 

@@ -3,6 +3,7 @@
 mod disclosure;
 mod error_pages;
 mod lives;
+mod registry;
 
 /// How many cases a property is tried with.
 fn cases() -> u32 {

@@ -29,6 +29,8 @@ pub(crate) enum Void {
     Query(query::Void),
     /// A partner's definition made from an older version.
     Superseded,
+    /// A partner's definition made by somebody who may not.
+    NotEntitled,
 }
 
 /// What the fold says of a record.
@@ -96,8 +98,8 @@ pub(crate) struct Cursor {
 /// State that is small enough to be kept and written as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Small {
-    /// The partners' versions and definitions, as the log has them.
-    partners: BTreeMap<PartnerId, (u32, String)>,
+    /// The partners' versions, definitions as the log has them, and the digests of what their files last gave.
+    partners: BTreeMap<PartnerId, (u32, String, Option<Digest>)>,
     pub(crate) members: Members,
     /// How far the ledger has ordered each partition.
     ordered: BTreeMap<Partition, u64>,
@@ -121,9 +123,9 @@ impl State {
         let (cursor, small, kept): (Cursor, Small, Kept) = store.load()?;
         let open = store.open_queries()?;
         let mut registry = Registry::default();
-        for (version, definition) in small.partners.values() {
+        for (version, definition, source) in small.partners.values() {
             let partner = airut_wire::record::partner(definition).map_err(|_| StoreError::Row)?;
-            registry.insert(Entry { version: *version, partner });
+            registry.insert(Entry { version: *version, partner, source: *source });
         }
         Ok(Self { cursor, registry: Arc::new(registry), small, kept, open, store })
     }
@@ -243,15 +245,16 @@ impl State {
     }
 
     fn apply_partner(&mut self, applied: &registry::PartnerApplied) -> Verdict {
-        let (verdict, next) = registry::apply(self.registry.get(&applied.partner.id), applied);
+        let (verdict, next) = registry::apply(&self.registry, applied);
         if let Some(entry) = next {
-            let stored = (entry.version, airut_wire::record::definition(&entry.partner));
+            let stored = (entry.version, airut_wire::record::definition(&entry.partner), entry.source);
             self.small.partners.insert(entry.partner.id.clone(), stored);
             Arc::make_mut(&mut self.registry).insert(entry);
         }
         match verdict {
             registry::Verdict::Accepted => Ok(()),
             registry::Verdict::Superseded => Err(Void::Superseded),
+            registry::Verdict::NotEntitled => Err(Void::NotEntitled),
         }
     }
 

@@ -129,7 +129,7 @@ impl Gateway {
         let body = asking.request.encode_to_vec();
         if body.len() > LARGEST_REQUEST {
             let fault = format!("must have at most {LARGEST_REQUEST} bytes");
-            return Err(Refusal::fields(vec![Violation { field: "request", fault }]));
+            return Err(Refusal::fields(vec![Violation { field: "request".into(), fault }]));
         }
         let question = airut_wire::question(&asking.request)?;
         let now = self.world.now();
@@ -494,7 +494,7 @@ fn still_granted(granted: &Granted, response: v1::QueryBenefitsResponse) -> bool
 const fn reason(void: Void) -> Reason {
     match void {
         Void::Query(void) => void.refusal(),
-        Void::Superseded => Reason::OutcomeUnknown,
+        Void::Superseded | Void::NotEntitled => Reason::OutcomeUnknown,
     }
 }
 

@@ -298,7 +298,7 @@ fn opening(first: &v1::ServeRequest) -> Result<usize, Refusal> {
     let credit = usize::try_from(open.max_in_flight).unwrap_or(0);
     if !(1..=MOST_IN_FLIGHT).contains(&credit) {
         let fault = format!("must be 1 to {MOST_IN_FLIGHT}");
-        return Err(Refusal::fields(vec![Violation { field: "open.max_in_flight", fault }]));
+        return Err(Refusal::fields(vec![Violation { field: "open.max_in_flight".into(), fault }]));
     }
     Ok(credit)
 }

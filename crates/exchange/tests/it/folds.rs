@@ -180,7 +180,7 @@ async fn fails_on(topic: Topic, header: Vec<u8>) -> String {
 async fn a_record_of_unknown_rules_or_kind_or_in_the_wrong_place_stops_the_gateway() {
     let newer = airut_wire::record::encode(&Header { rules: RULES + 1, ..header(heartbeat()) });
     let cause = fails_on(Topic::Members, newer).await;
-    assert!(cause.contains("rules 2"), "{cause}");
+    assert!(cause.contains(&format!("rules {}", RULES + 1)), "{cause}");
     // Field 999, length-delimited, empty: what a newer build might write.
     let mut unknown = vec![0x08, 0x01, 0x12, 0x10];
     unknown.extend([7; 16]);

@@ -10,6 +10,7 @@ mod rights;
 mod streams;
 
 mod faults;
+mod partners;
 mod reception;
 mod refusals;
 

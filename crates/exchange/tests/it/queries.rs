@@ -73,7 +73,7 @@ async fn missing_context_is_refused_naming_each_field_and_recorded_before_it_is_
     let refusal = sandbox.ask(0, "pirkanmaa", v1::QueryBenefitsRequest { context, ..request("q-1") }).refusal().await;
     assert_eq!((refusal.reason, refusal.reason.class()), (Reason::MissingField, Class::InvalidArgument));
     let missing = ["context.end_user", "context.end_user_role", "context.legal_basis", "context.case_id"];
-    assert_eq!(refusal.violations.iter().map(|violation| violation.field).collect::<Vec<_>>(), missing);
+    assert_eq!(refusal.violations.iter().map(|violation| violation.field.as_ref()).collect::<Vec<_>>(), missing);
     let recorded = sandbox.refusals();
     assert_eq!(recorded.len(), 1, "on record when it is answered");
     assert_eq!(recorded[0].partner.as_ref().unwrap().as_str(), "pirkanmaa");

@@ -4,7 +4,7 @@
 //! simulated, and the partners, who say what a test has them say.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     future::Future,
     sync::{Arc, Mutex},
     time::Duration,
@@ -496,10 +496,18 @@ pub(crate) fn suspended(id: &str) -> Partner {
     Partner { state: State::Suspended, ..with_grants(id, social_grants()) }
 }
 
-fn partner(id: &str, kind: PartnerKind, contracts: Vec<Contract>) -> Partner {
+pub(crate) fn partner(id: &str, kind: PartnerKind, contracts: Vec<Contract>) -> Partner {
     let name = CertificateName::OrganizationIdentifier(format!("NTRFI-{id}"));
     let certificates = vec![CertificateMatch { issuer: "CN=Test".into(), name }];
-    Partner { id: id.parse().unwrap(), name: id.into(), kind, state: State::Active, certificates, contracts }
+    Partner {
+        id: id.parse().unwrap(),
+        name: id.into(),
+        kind,
+        state: State::Active,
+        revoked: BTreeSet::new(),
+        certificates,
+        contracts,
+    }
 }
 
 fn contract(purpose: &str, legal_basis: &str, grants: Vec<Grant>) -> Contract {

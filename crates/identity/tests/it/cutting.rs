@@ -52,6 +52,44 @@ async fn a_suspended_partner_is_cut_from_its_open_call() {
 }
 
 #[tokio::test]
+async fn a_certificate_that_the_registry_has_revoked_is_cut_and_its_next_calls_are_told_so() {
+    let edge = Edge::start().await;
+    let (mut client, mut other) = (edge.client("pirkanmaa").await, edge.client("helsinki").await);
+    let (call, held) = (client.begin("/hold").await.unwrap(), other.begin("/hold").await.unwrap());
+    eventually(LONG, async || edge.handle.open() == 2).await;
+    let pem = std::fs::read(edge.pki.partner("pirkanmaa").certificate).unwrap();
+    let fingerprint = edge.handle.check(&pem).unwrap().fingerprint;
+    edge.put(&Partner { revoked: [fingerprint].into(), ..partner("pirkanmaa") });
+    assert!(call.await.is_err());
+    client.is_cut().await;
+    let again = edge.client("pirkanmaa").await.get("/who").await.unwrap();
+    assert_eq!(again, Answer::Refused(Reason::CertificateRevoked));
+    edge.release.notify_waiters();
+    assert_eq!(held.await.unwrap(), Answer::caller("helsinki"), "others are not touched");
+}
+
+#[tokio::test]
+async fn a_certificate_is_checked_before_it_is_shown_as_it_would_be_then() {
+    let edge = Edge::start().await;
+    let check = |issued: &airut_identity::dev_ca::Issued| {
+        edge.handle.check(&std::fs::read(&issued.certificate).unwrap()).map(|presented| presented.names)
+    };
+    let next = edge.pki.ca().issue_as("next", &Leaf::of(&"next".parse().unwrap(), now())).unwrap();
+    assert_eq!(check(&next).unwrap().len(), 2);
+    let expired = edge.pki.ca().issue_as("old", &Leaf::nameless(now()).expired(now())).unwrap();
+    assert_eq!(check(&expired), Err(Reason::CertificateExpired));
+    let elsewhere = Pki::new();
+    assert_eq!(check(&elsewhere.partner("next")), Err(Reason::CertificateUntrusted));
+    assert_eq!(check(&edge.pki.ca().server()), Err(Reason::CertificateInvalid), "no client's");
+    edge.pki.ca().revoke(&next.certificate, now()).unwrap();
+    edge.handle.reload().await.unwrap();
+    assert_eq!(check(&next), Err(Reason::CertificateRevoked));
+    for nothing in ["", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+        assert!(edge.handle.check(nothing.as_bytes()).is_err());
+    }
+}
+
+#[tokio::test]
 async fn a_suspended_partner_is_cut_without_being_told_of_it() {
     let edge = Edge::start().await;
     let mut client = edge.client("pirkanmaa").await;
@@ -129,7 +167,7 @@ async fn connections_are_watched_while_the_server_drains() {
 async fn both_directions_of_a_cut_connection_fail_at_once() {
     let pki = Pki::new();
     let mut registry = Registry::default();
-    registry.insert(Entry { version: 1, partner: partner("pirkanmaa") });
+    registry.insert(Entry { version: 1, partner: partner("pirkanmaa"), source: None });
     let registry = Arc::new(ArcSwap::from_pointee(registry));
     let (teller, _strangers) = mpsc::channel(1);
     let local = ([127, 0, 0, 1], 0).into();

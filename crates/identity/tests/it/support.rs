@@ -1,6 +1,7 @@
 //! An edge with tonic's server behind it, and a client that speaks HTTP/2 to it.
 
 use std::{
+    collections::BTreeSet,
     convert::Infallible,
     io,
     net::SocketAddr,
@@ -89,7 +90,7 @@ impl Edge {
     pub fn put(&self, partner: &Partner) {
         let mut registry = Registry::clone(&self.registry.load());
         let version = registry.get(&partner.id).map_or(0, |entry| entry.version) + 1;
-        registry.insert(Entry { version, partner: partner.clone() });
+        registry.insert(Entry { version, partner: partner.clone(), source: None });
         self.registry.store(Arc::new(registry));
     }
 
@@ -134,6 +135,7 @@ pub fn partner(id: &str) -> Partner {
         name: id.to_owned(),
         kind: Kind::WellbeingServicesCounty,
         state: State::Active,
+        revoked: BTreeSet::new(),
         certificates: vec![CertificateMatch { issuer: ISSUER.to_owned(), name: uri }],
         contracts: Vec::new(),
     }

@@ -1,4 +1,4 @@
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use airut_domain::{
     keys::Digest,
@@ -29,9 +29,16 @@ fn registry() -> Registry {
     ];
     for (id, kind) in kinds {
         let id = id.parse().unwrap();
-        let (certificates, contracts) = (Vec::new(), Vec::new());
-        let partner = Partner { id, name: "synthetic".into(), kind, state: State::Active, certificates, contracts };
-        registry.insert(Entry { version: 1, partner });
+        let partner = Partner {
+            id,
+            name: "synthetic".into(),
+            kind,
+            state: State::Active,
+            revoked: BTreeSet::new(),
+            certificates: Vec::new(),
+            contracts: Vec::new(),
+        };
+        registry.insert(Entry { version: 1, partner, source: None });
     }
     registry
 }

@@ -43,7 +43,8 @@ fn every_kind_of_partner_is_there() {
     assert_eq!(kind("helsinki"), Kind::Municipality);
     assert_eq!(kind("pension-provider"), Kind::PensionProvider);
     assert_eq!(kind("auditor"), Kind::Auditor);
-    assert!(partners["kela"].contracts.is_empty() && partners["auditor"].contracts.is_empty());
+    assert_eq!(kind("operator"), Kind::Operator);
+    assert!(["kela", "auditor", "operator"].into_iter().all(|id| partners[id].contracts.is_empty()));
 }
 
 #[test]
