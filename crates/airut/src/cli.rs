@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{config, config::Role, dev, node::Node, once, query, verify};
+use crate::{config, config::Role, dev, node::Node, once, partner, query, verify};
 
 /// Exit statuses, besides 0 for success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,9 @@ enum Command {
     Serve(ServeOptions),
     /// Ask for a person's benefits.
     Query(query::Options),
+    /// The registry of partners: one's own definition, and for operators everybody's.
+    #[command(subcommand)]
+    Partner(partner::Command),
     /// The audit ledger.
     #[command(subcommand)]
     Ledger(LedgerCommand),
@@ -121,6 +124,7 @@ async fn run(command: Command) -> Outcome {
         Command::Dev(options) => dev::run(&options).await.map_err(fault),
         Command::Serve(options) => serve(&options).await,
         Command::Query(options) => query::run(&options).await,
+        Command::Partner(command) => partner::run(&command).await,
         Command::Ledger(LedgerCommand::Verify(options)) => verify::run(&options).await,
         Command::Config(ConfigCommand::Check(options)) => check(&options),
     }

@@ -12,5 +12,6 @@ mod partners;
 
 mod caller;
 mod once;
+mod partner;
 mod query;
 mod verify;

@@ -15,24 +15,33 @@ pub(crate) fn read(dir: &Path) -> Result<Vec<Partner>, Vec<String>> {
     paths.sort();
     let (mut partners, mut faults) = (Vec::<Partner>::new(), Vec::new());
     for path in paths {
-        let name = path.display();
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(cause) => {
-                faults.push(format!("{name}: {cause}"));
+        let partner = match read_one(&path) {
+            Ok(partner) => partner,
+            Err(found) => {
+                faults.extend(found);
                 continue;
             }
         };
-        match toml::from_str::<Partner>(&text) {
-            Ok(partner) => {
-                faults.extend(partner.faults().into_iter().map(|fault| format!("{name}: {fault}")));
-                if partners.iter().any(|other| other.id == partner.id) {
-                    faults.push(format!("{name}: {} is defined in another file too", partner.id));
-                }
-                partners.push(partner);
-            }
-            Err(cause) => faults.push(format!("{name}: {}", cause.to_string().trim_end())),
+        let name = path.display();
+        if partners.iter().any(|other| other.id == partner.id) {
+            faults.push(format!("{name}: {} is defined in another file too", partner.id));
         }
+        let clashes = partner.faults_beside(partners.iter());
+        faults.extend(clashes.into_iter().map(|fault| format!("{name}: {fault}")));
+        partners.push(partner);
     }
     if faults.is_empty() { Ok(partners) } else { Err(faults) }
+}
+
+/// Reads one definition.
+///
+/// # Errors
+/// Every fault at once, each with the file.
+pub(crate) fn read_one(path: &Path) -> Result<Partner, Vec<String>> {
+    let fault = |fault: String| format!("{}: {fault}", path.display());
+    let text = fs::read_to_string(path).map_err(|cause| vec![fault(cause.to_string())])?;
+    let partner: Partner =
+        toml::from_str(&text).map_err(|cause| vec![fault(cause.to_string().trim_end().to_owned())])?;
+    let faults: Vec<String> = partner.faults().iter().map(|found| fault(found.to_string())).collect();
+    if faults.is_empty() { Ok(partner) } else { Err(faults) }
 }

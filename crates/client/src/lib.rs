@@ -1,6 +1,7 @@
 //! The partner's library: everything a partner needs to use the exchange over its public API.
 //!
-//! A [`Client`] asks ([`Client::query`]), answers ([`Client::serve`]) and looks things up in the ledger, over one
+//! A [`Client`] asks ([`Client::query`]), answers ([`Client::serve`]), looks things up in the ledger and in the
+//! registry of partners, over one
 //! mutually authenticated TLS 1.3 connection that it re-makes by itself. [`verify_receipt`] and [`verify_inclusion`]
 //! check what the exchange promised without asking it.
 //!
@@ -19,6 +20,7 @@ mod query;
 mod serve;
 
 mod ledger;
+mod partner;
 mod receipt;
 
 pub use airut_wire::AskedQuestion as Question;
