@@ -134,6 +134,9 @@ async fn every_command_of_the_partner_guide_works_as_written() {
         "receipt: signed by receipt-",
         "ledger: airut.queries/",
         "answered airut.queries/",
+        "\"monthsBack\"",
+        "CERTIFICATE_UNKNOWN",
+        "NTRFI-3221308-6",
     ] {
         assert!(told.contains(expected), "{expected} is missing in\n{told}");
     }
