@@ -55,6 +55,9 @@ pub struct Options {
     /// Play a query with synthetic partners, tell what happened, verify the ledger, and end.
     #[arg(long)]
     pub once: bool,
+    /// Only lay out the data directory: certificates, keys, partners' definitions, persons.
+    #[arg(long, conflicts_with = "once")]
+    pub prepare: bool,
 }
 
 /// A data directory, laid out.
@@ -184,6 +187,10 @@ impl Layout {
 #[allow(clippy::print_stdout, reason = "the command's output")]
 pub async fn run(options: &Options) -> anyhow::Result<()> {
     let layout = Layout::prepare(&options.data)?;
+    if options.prepare {
+        println!("{} is laid out", layout.dir.display());
+        return Ok(());
+    }
     let config = layout.config(options);
     let telemetry = cli::start_telemetry(&config)?;
     let mut node = Node::start(&config).await?;

@@ -11,6 +11,7 @@ mod crash;
 mod disk;
 mod guide;
 mod hostile;
+mod local;
 mod partners;
 mod privacy;
 mod sync;
