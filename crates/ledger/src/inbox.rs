@@ -7,8 +7,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use airut_domain::{
+    id::Incarnation,
     partition::{Partition, Position, Topic},
-    record::{Kind, Order, Runs, Stored, leaf_bytes},
+    record::{Header, Kind, Order, Runs, Stored, leaf_bytes},
     time::Timestamp,
 };
 use airut_wire::record::{Unreadable, decode};
@@ -70,6 +71,8 @@ pub(crate) struct Inbox {
     bytes: usize,
     orders: VecDeque<OrderRecord>,
     next_order: u64,
+    /// Who wrote the newest record of `airut.order`.
+    last_author: Option<Incarnation>,
 }
 
 /// The records of one partition.
@@ -128,7 +131,7 @@ impl Inbox {
     pub(crate) fn new(fold: &Fold, bounds: Bounds) -> Self {
         let lane = |partition| (partition, Lane { next: fold.end(partition), leaves: VecDeque::new() });
         let lanes = ordered_partitions().map(lane).collect();
-        Self { bounds, lanes, leaves: 0, bytes: 0, orders: VecDeque::new(), next_order: fold.next }
+        Self { bounds, lanes, leaves: 0, bytes: 0, orders: VecDeque::new(), next_order: fold.next, last_author: None }
     }
 
     /// Where to go on reading in each partition.
@@ -172,7 +175,7 @@ impl Inbox {
             return Err(TakeError::Gap { expected, found: record.position });
         }
         let unreadable = |error| TakeError::Unreadable { position: record.position, error };
-        let kind = decode(&record.header).map_err(unreadable)?.kind;
+        let Header { kind, author, .. } = decode(&record.header).map_err(unreadable)?;
         if let Some(lane) = self.lanes.get_mut(&partition) {
             lane.next += 1;
             if kind.is_leaf() {
@@ -186,9 +189,15 @@ impl Inbox {
             // Anything else in `airut.order` says nothing about the order.
             if let Kind::Order(order) = kind {
                 self.orders.push_back(OrderRecord { offset, stamp: record.stamp, order });
+                self.last_author = Some(author);
             }
         }
         Ok(())
+    }
+
+    /// Who wrote the newest record of `airut.order` that came; none while none has.
+    pub(crate) fn last_author(&self) -> Option<&Incarnation> {
+        self.last_author.as_ref()
     }
 
     /// Whether a leaf has come that lies beyond `ordered`.

@@ -15,6 +15,7 @@
 use std::{sync::Arc, time::Duration};
 
 use airut_domain::{
+    id::Incarnation,
     partition::{Partition, Position, Topic},
     record::{Order, Stored},
     time::Timestamp,
@@ -35,6 +36,9 @@ use crate::{
     status::{Health, Signed, Status, StopReason},
     store::{Batch, RecordedNote, Store, StoreError},
 };
+
+/// How long a ledger that stands by leaves it to the active one to order and to sign what has come.
+const STANDBY: Duration = Duration::from_secs(2);
 
 /// How long leaves are gathered before they are ordered: at most five runs, transactions and checkpoints a second.
 const GATHER: Duration = Duration::from_millis(200);
@@ -114,6 +118,8 @@ struct Work<'a> {
     /// When the first leaf came that no run orders yet.
     unordered_since: Option<Instant>,
     unsigned_since: Option<Timestamp>,
+    /// When leaves were last stored here.
+    last_stored: Option<Instant>,
     last_signed: Option<Instant>,
     /// What the log last refused.
     read_trouble: Option<String>,
@@ -142,6 +148,7 @@ impl<'a> Work<'a> {
             signed,
             unordered_since: None,
             unsigned_since,
+            last_stored: None,
             last_signed: None,
             read_trouble: None,
             append_trouble: None,
@@ -237,6 +244,10 @@ impl<'a> Work<'a> {
         if !leaves.is_empty() || !checkpoints.is_empty() {
             let checkpoint = self.signed.as_ref().map(Signed::to_recorded);
             self.store(Batch { leaves, fold: self.fold.clone(), checkpoint }, checkpoints).await?;
+            if self.stands_by() {
+                // The other is at work: what is left waits for it anew.
+                self.unordered_since = self.inbox.has_leaf_beyond(&self.fold).then(Instant::now);
+            }
         }
         match then {
             Then::Done => Ok(false),
@@ -287,6 +298,7 @@ impl<'a> Work<'a> {
         };
         self.store = Some(blocking(work).await??);
         self.progressed |= appends;
+        self.last_stored = if appends { Some(Instant::now()) } else { self.last_stored };
         Ok(())
     }
 
@@ -313,14 +325,31 @@ impl<'a> Work<'a> {
         self.store.as_ref().map_or(0, |store| store.edge().size())
     }
 
+    /// Whether another ledger is at work whom this one stands by for: of two, the one whose id comes first, which is the one
+    /// that was started first. Two that order and sign at once do no harm, they only say everything twice; so who has heard
+    /// nothing from the other for a while simply goes to work, and steps back when it hears from it again.
+    fn stands_by(&self) -> bool {
+        let first = |author: &Incarnation| author < self.shared.writer.author();
+        // Where no other process can be alive, the other is an earlier life of this one.
+        !self.shared.log.is_exclusive() && self.inbox.last_author().is_some_and(first)
+    }
+
     fn order_due(&self) -> Option<Instant> {
         let since = self.unordered_since.filter(|_| self.is_caught_up())?;
-        Some(if self.inbox.is_full() { since } else { since + GATHER })
+        let wait = match (self.stands_by(), self.inbox.is_full()) {
+            (true, _) => STANDBY,
+            (false, true) => Duration::ZERO,
+            (false, false) => GATHER,
+        };
+        Some(since + wait)
     }
 
     fn sign_due(&self) -> Option<Instant> {
         let unsigned = self.size() > self.signed.as_ref().map_or(0, |signed| signed.size);
         let ready = unsigned && self.is_caught_up() && self.inbox.orders_are_applied();
+        if ready && self.stands_by() {
+            return self.last_stored.map(|stored| stored + STANDBY);
+        }
         ready.then(|| self.last_signed.map_or_else(Instant::now, |last| last + GATHER))
     }
 

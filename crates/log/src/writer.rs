@@ -27,6 +27,11 @@ impl HeaderWriter {
         Self { log, author, random }
     }
 
+    /// Whom its records name as their author.
+    pub fn author(&self) -> &Incarnation {
+        &self.author
+    }
+
     /// Appends a command. Durable when it returns; see [`Log::append`] on cancelling it. That it is recorded does not
     /// mean that it is accepted: that the fold says.
     ///

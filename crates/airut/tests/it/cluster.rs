@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fs,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
@@ -40,7 +40,7 @@ struct Member {
 struct Cluster {
     data: Data,
     kafka: Arc<Kafka>,
-    /// Two gateways, a register at each, and the ledger.
+    /// Two gateways, a register at each, the ledger, and another one that stands by.
     members: Vec<Member>,
     gateways: Vec<SocketAddr>,
 }
@@ -63,9 +63,13 @@ impl Cluster {
         cluster.add("gateway-1", "gateway", &one, "");
         cluster.add("gateway-2", "gateway", &two, "");
         cluster.add("ledger", "ledger", "127.0.0.1:0", "");
+        cluster.add("ledger-2", "ledger", "127.0.0.1:0", "");
         cluster.add("register-1", "register", "127.0.0.1:0", &one);
         cluster.add("register-2", "register", "127.0.0.1:0", &two);
         for member in &mut cluster.members {
+            if member.name == "ledger-2" {
+                share_key(&cluster.data.join("ledger/ledger"), &cluster.data.join("ledger-2/ledger"));
+            }
             if let Some(endpoint) = otlp_endpoint {
                 let mut config = fs::read_to_string(&member.config).unwrap();
                 config.push_str(&format!("[telemetry]\notlp_endpoint = '{endpoint}'\n"));
@@ -120,18 +124,27 @@ impl Cluster {
     /// Stops every process in good order, then verifies the log and the ledger from outside.
     async fn stop_and_verify(mut self) {
         // The ledger last: it signs what the others leave behind.
-        self.members.sort_by_key(|member| member.name == "ledger");
+        self.members.sort_by_key(|member| member.name.starts_with("ledger"));
         for member in &mut self.members {
             let stopped = member.running.take().expect("it runs").stop().await;
             assert!(stopped.success(), "{} ends with {stopped}", member.name);
         }
-        let ledger = self.data.join("ledger.toml");
-        let mut verify = airut();
-        verify.args(["ledger", "verify", "--config"]).arg(ledger);
-        let verified = tokio::task::spawn_blocking(move || verify.output().unwrap()).await.unwrap();
-        let said = String::from_utf8_lossy(&verified.stdout).into_owned();
-        assert!(verified.status.success(), "{said}{}", String::from_utf8_lossy(&verified.stderr));
-        tell(&said);
+        for ledger in ["ledger.toml", "ledger-2.toml"] {
+            let mut verify = airut();
+            verify.args(["ledger", "verify", "--config"]).arg(self.data.join(ledger));
+            let verified = tokio::task::spawn_blocking(move || verify.output().unwrap()).await.unwrap();
+            let said = String::from_utf8_lossy(&verified.stdout).into_owned();
+            assert!(verified.status.success(), "{said}{}", String::from_utf8_lossy(&verified.stderr));
+            tell(&said);
+        }
+    }
+}
+
+/// Gives a ledger that stands by the key of the other.
+fn share_key(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for file in ["ledger.key", "ledger.vkey"] {
+        fs::copy(from.join(file), to.join(file)).unwrap();
     }
 }
 
@@ -301,7 +314,7 @@ impl Cluster {
         let hold = Duration::from_millis(random.random_range(100..3000));
         let kills = random.random_bool(0.5);
         let what = if kills { "killed" } else { "frozen" };
-        let victims = ["gateway-1", "gateway-2", "register-1", "ledger", "broker"];
+        let victims = ["gateway-1", "gateway-2", "register-1", "ledger", "ledger-2", "broker"];
         let name = *victims.choose(random).expect("there are some");
         if name == "broker" {
             let (broker, kafka) = (random.random_range(0..self.kafka.size()), Arc::clone(&self.kafka));
