@@ -104,7 +104,7 @@ impl PartnerEdge {
         F: Future<Output = Result<T, Unchanged>> + Send + 'static,
     {
         let request_id = self.edge.request_id();
-        let caller = self.edge.gateway.reception.caller(request.extensions(), &self.edge.caller_of).await;
+        let caller = self.edge.gateway.reception.current_caller(request.extensions(), &self.edge.caller_of).await;
         let caller = caller.map_err(|refusal| self.edge.status(&refusal, &request_id))?;
         let permit = self.edge.admit(&caller, method.path).await;
         let permit = permit.map_err(|refusal| self.edge.status(&refusal, &request_id))?;
