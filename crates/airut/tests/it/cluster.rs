@@ -16,11 +16,13 @@ use airut_testkit::{Jaeger, eventually, free_ports, kafka::Kafka};
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use tonic_types::StatusExt;
 
 use crate::{
     crash::{Book, all_are_given_again, all_are_in_the_ledger, callers, every_query_has_an_end},
-    support::{Data, Exchange, PATIENCE, airut, channel, persons, question, receipt_keys, seed, tell},
+    support::{Data, Exchange, PATIENCE, airut, ask, channel, persons, question, receipt_keys, seed, tell},
 };
 
 /// How long things are killed and frozen, in seconds, unless `AIRUT_CHAOS_SECONDS` says otherwise.
@@ -159,6 +161,14 @@ impl Member {
         self.running.as_ref().expect("it runs").address
     }
 
+    /// What it has in memory, in MiB.
+    fn resident_mib(&self) -> u64 {
+        let pid = self.running.as_ref().expect("it runs").pid();
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has one");
+        line.trim().trim_end_matches("kB").trim().parse::<u64>().expect("a number") / 1024
+    }
+
     fn signal(&self, signal: &str) {
         let pid = self.running.as_ref().expect("it runs").pid();
         let sent = Command::new("sh").args(["-c", &format!("kill -{signal} {pid}")]).status().unwrap();
@@ -193,12 +203,8 @@ async fn a_query_asked_at_one_gateway_is_answered_through_another_and_proved_by_
         (cluster.member("ledger").address(), "airut.v1.LedgerService"),
         (cluster.member("ledger").address(), ""),
     ] {
-        let mut health = HealthClient::new(channel(cluster.data.path(), address, "pirkanmaa").await);
-        eventually(PATIENCE, async || {
-            let checked = health.check(HealthCheckRequest { service: service.to_owned() }).await;
-            checked.is_ok_and(|checked| checked.into_inner().status() == ServingStatus::Serving)
-        })
-        .await;
+        let health = HealthClient::new(channel(cluster.data.path(), address, "pirkanmaa").await);
+        eventually(PATIENCE, async || serves(&health, service).await == Some(true)).await;
     }
     cluster.member("register-2").start().await;
     cluster.stop_and_verify().await;
@@ -242,6 +248,61 @@ async fn whoever_is_killed_or_frozen_every_receipt_stays_and_every_answer_is_the
         promises.len(),
     ));
     cluster.stop_and_verify().await;
+}
+
+/// While no broker answers a caller is told so within this: ten seconds for room in the queue, ten for an acknowledgement.
+const TOLD_WITHIN: Duration = Duration::from_secs(25);
+
+/// What a gateway may grow by while no broker answers: what waits is bounded, and this is generous.
+const GROWTH_MIB: u64 = 96;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_no_broker_answers_callers_are_told_so_and_then_served_again() {
+    let Some(mut cluster) = Cluster::start(1).await else { return };
+    let subject = persons(cluster.data.path()).remove(0);
+    let address = cluster.gateways[0];
+    let county = crate::support::client(cluster.data.path(), address, "pirkanmaa").await;
+    eventually(PATIENCE, async || county.query(&question("before", &subject), PATIENCE, None).await.is_ok()).await;
+    let before = cluster.member("gateway-1").resident_mib();
+
+    cluster.kafka.freeze(0);
+    let stalled: Vec<_> = (0..200).map(|number| question(&format!("stalled-{number}"), &subject)).collect();
+    let channel = channel(cluster.data.path(), address, "pirkanmaa").await;
+    let asking = stalled.iter().map(|request| async {
+        let asked = Instant::now();
+        let refused = ask(&channel, request, 2 * TOLD_WITHIN).await.expect_err("nothing can be recorded");
+        assert!(asked.elapsed() < TOLD_WITHIN, "told after {:.1?}", asked.elapsed());
+        assert_eq!(refused.code(), tonic::Code::Unavailable, "{refused}");
+        assert!(refused.get_details_retry_info().is_some(), "{refused}");
+    });
+    futures::future::join_all(asking).await;
+    let health = HealthClient::new(channel.clone());
+    eventually(PATIENCE, async || serves(&health, "airut.v1.QueryService").await == Some(false)).await;
+    let grown = cluster.member("gateway-1").resident_mib().saturating_sub(before);
+    assert!(grown < GROWTH_MIB, "the gateway has grown by {grown} MiB");
+
+    cluster.kafka.thaw(0);
+    eventually(PATIENCE, async || serves(&health, "airut.v1.QueryService").await == Some(true)).await;
+    // The same ids again: what had been recorded of them and what had not comes to one answer each.
+    let book = Book::new(receipt_keys(cluster.data.path()));
+    for request in stalled.iter().take(40) {
+        eventually(PATIENCE, async || match county.query(request, PATIENCE, None).await {
+            Ok(response) => {
+                book.enter(request, &response);
+                true
+            }
+            Err(_) => false,
+        })
+        .await;
+    }
+    all_are_in_the_ledger(&cluster.ledger("pirkanmaa").await, &cluster.data.join("ledger"), &book.promises()).await;
+    cluster.stop_and_verify().await;
+}
+
+/// What a server says of a service's health; none when it does not say.
+async fn serves(health: &HealthClient<Channel>, service: &str) -> Option<bool> {
+    let checked = health.clone().check(HealthCheckRequest { service: service.to_owned() }).await.ok()?;
+    Some(checked.into_inner().status() == ServingStatus::Serving)
 }
 
 /// The caller's trace.
