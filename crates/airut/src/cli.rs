@@ -3,6 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{config, config::Role, dev, node::Node, once, partner, query, verify};
 
@@ -152,24 +153,49 @@ fn check(options: &ServeOptions) -> Outcome {
 async fn serve(options: &ServeOptions) -> Outcome {
     let config = load(options)?;
     let telemetry = start_telemetry(&config).map_err(fault)?;
-    let mut node = Node::start(&config).await.map_err(fault)?;
+    let mut signals = Signals::listen().map_err(fault)?;
+    let started = tokio::select! {
+        started = Node::start(&config) => started,
+        // Nothing was promised to anybody yet.
+        () = signals.received() => return Ok(()),
+    };
+    let mut node = started.map_err(fault)?;
     match node.address {
         Some(address) => println!("ready on {address}"),
         None => println!("ready"),
     }
 
-    let result = until_stopped(&mut node).await;
+    let result = until_stopped(&mut node, signals).await;
     node.stop().await;
     telemetry.flush();
     result.map_err(fault)
 }
 
+/// The signals to stop in good order. Listened for from before the process says that it is ready: one that came in between
+/// would end it on the spot.
+pub(crate) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub(crate) fn listen() -> anyhow::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// The next of them.
+    pub(crate) async fn received(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
 /// Waits for the signal to stop, or for a reason that the process can not go on.
-pub(crate) async fn until_stopped(node: &mut Node) -> anyhow::Result<()> {
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+pub(crate) async fn until_stopped(node: &mut Node, mut signals: Signals) -> anyhow::Result<()> {
     tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        interrupted = tokio::signal::ctrl_c() => Ok(interrupted?),
+        () = signals.received() => Ok(()),
         cause = node.failed() => Err(cause),
     }
 }

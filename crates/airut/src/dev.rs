@@ -193,13 +193,17 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     }
     let config = layout.config(options);
     let telemetry = cli::start_telemetry(&config)?;
-    let mut node = Node::start(&config).await?;
+    let mut signals = cli::Signals::listen()?;
+    let mut node = tokio::select! {
+        started = Node::start(&config) => started?,
+        () = signals.received() => return Ok(()),
+    };
     if !register_connected(&node, REGISTER_WITHIN).await {
         tracing::warn!("the register is not connected; it goes on trying");
     }
     println!("{}", welcome(&layout, &node, config.metrics_listen));
     println!("ready");
-    let result = cli::until_stopped(&mut node).await;
+    let result = cli::until_stopped(&mut node, signals).await;
     println!("stopping");
     node.stop().await;
     telemetry.flush();
