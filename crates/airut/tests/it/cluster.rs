@@ -231,22 +231,44 @@ async fn whoever_is_killed_or_frozen_every_receipt_stays_and_every_answer_is_the
         caller.await.unwrap();
     }
 
-    let promises = book.promises();
-    let county = cluster.ledger("pirkanmaa").await;
-    all_are_in_the_ledger(&county, &cluster.data.join("ledger"), &promises).await;
-    let gateway = crate::support::client(cluster.data.path(), cluster.gateways[0], "pirkanmaa").await;
-    all_are_given_again(&gateway, &book, &promises).await;
-    let metrics = cluster.member("gateway-1").running.as_ref().unwrap().metrics_address();
-    eventually(PATIENCE, async || crate::support::gauge(metrics, "airut_queries_open") == Some(0.0)).await;
-    every_query_has_an_end(&cluster.ledger("auditor").await).await;
-    let receipts = book.receipts.load(Ordering::Relaxed);
-    tell(&format!(
-        "{} strikes in {:.0?} ({}): {} queries answered, {receipts} receipts, all found, all the same",
-        strikes.len(),
-        began.elapsed(),
-        strikes.join(", "),
-        promises.len(),
-    ));
+    let kept = cluster.keeps(&book).await;
+    tell(&format!("{} strikes in {:.0?} ({}): {kept}", strikes.len(), began.elapsed(), strikes.join(", ")));
+    cluster.stop_and_verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rolling_restart_of_gateways_and_brokers_and_a_lost_fold_change_nothing() {
+    let Some(mut cluster) = Cluster::start(3).await else { return };
+    let mut random = StdRng::seed_from_u64(seed());
+    let book = Arc::new(Book::new(receipt_keys(cluster.data.path())));
+    let (_at, gateways) = watch::channel(cluster.gateways.clone());
+    let stop = CancellationToken::new();
+    let callers = callers(CALLERS, &cluster.data, &book, &gateways, &stop, &mut random);
+    let more = async |book: &Book| {
+        let answered = book.len() + 20;
+        eventually(2 * PATIENCE, async || book.len() >= answered).await;
+    };
+
+    for name in ["gateway-1", "gateway-2"] {
+        more(&book).await;
+        let stopped = cluster.member(name).running.take().unwrap().stop().await;
+        assert!(stopped.success(), "{name} ends with {stopped}");
+        // It has to read all of the log again.
+        fs::remove_file(cluster.data.join(name).join("folds.sqlite")).unwrap();
+        cluster.member(name).start().await;
+    }
+    for broker in 0..cluster.kafka.size() {
+        more(&book).await;
+        let kafka = Arc::clone(&cluster.kafka);
+        // Killed: its partitions elect other leaders, and elect it again when it is back.
+        tokio::task::spawn_blocking(move || kafka.restart(broker)).await.unwrap();
+    }
+    more(&book).await;
+    stop.cancel();
+    for caller in callers {
+        caller.await.unwrap();
+    }
+    tell(&format!("two gateways and three brokers restarted: {}", cluster.keeps(&book).await));
     cluster.stop_and_verify().await;
 }
 
@@ -370,6 +392,20 @@ fn spans(page: &str) -> BTreeMap<String, usize> {
 }
 
 impl Cluster {
+    /// Looks whether all that was promised is kept: every receipt in the ledger, every repeat the same, every query ended.
+    async fn keeps(&mut self, book: &Book) -> String {
+        let promises = book.promises();
+        let county = self.ledger("pirkanmaa").await;
+        all_are_in_the_ledger(&county, &self.data.join("ledger"), &promises).await;
+        let gateway = crate::support::client(self.data.path(), self.gateways[0], "pirkanmaa").await;
+        all_are_given_again(&gateway, book, &promises).await;
+        let metrics = self.member("gateway-1").running.as_ref().unwrap().metrics_address();
+        eventually(PATIENCE, async || crate::support::gauge(metrics, "airut_queries_open") == Some(0.0)).await;
+        every_query_has_an_end(&self.ledger("auditor").await).await;
+        let receipts = book.receipts.load(Ordering::Relaxed);
+        format!("{} queries answered, {receipts} receipts, all found, all the same", promises.len())
+    }
+
     /// Kills or freezes one part for a while, and brings it back. Says which.
     async fn strike(&mut self, random: &mut StdRng) -> String {
         let hold = Duration::from_millis(random.random_range(100..3000));
