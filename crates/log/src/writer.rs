@@ -82,11 +82,6 @@ impl Writer {
         Self { headers, ring }
     }
 
-    /// The writer of records without a body.
-    pub fn headers(&self) -> &HeaderWriter {
-        &self.headers
-    }
-
     /// Appends a command with its body, if it has one, as [`HeaderWriter::append`] does.
     ///
     /// # Errors
