@@ -1,7 +1,13 @@
 //! The command line: what there is, and what each exit status means.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    fmt,
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
 
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -141,15 +147,12 @@ fn load(options: &ServeOptions) -> Result<config::Config, (Exit, anyhow::Error)>
         .map_err(|faults| (Exit::Usage, anyhow::Error::new(faults)))
 }
 
-#[allow(clippy::print_stdout, reason = "the command's output")]
 fn check(options: &ServeOptions) -> Outcome {
     let config = load(options)?;
     let roles: Vec<&str> = config.roles.iter().map(|role| role.name()).collect();
-    println!("the configuration is good: {} on {}", roles.join(", "), config.listen);
-    Ok(())
+    print(format_args!("the configuration is good: {} on {}", roles.join(", "), config.listen)).map_err(fault)
 }
 
-#[allow(clippy::print_stdout, reason = "the command's output")]
 async fn serve(options: &ServeOptions) -> Outcome {
     let config = load(options)?;
     let telemetry = start_telemetry(&config).map_err(fault)?;
@@ -161,8 +164,8 @@ async fn serve(options: &ServeOptions) -> Outcome {
     };
     let mut node = started.map_err(fault)?;
     match node.address {
-        Some(address) => println!("ready on {address}"),
-        None => println!("ready"),
+        Some(address) => say(format_args!("ready on {address}")),
+        None => say("ready"),
     }
 
     let result = until_stopped(&mut node, signals).await;
@@ -217,8 +220,22 @@ pub(crate) fn start_telemetry(config: &config::Config) -> anyhow::Result<airut_t
     Ok(airut_telemetry::start(&settings)?)
 }
 
-#[allow(clippy::print_stderr, reason = "the command's output")]
+/// Prints a command's result. A reader who has seen enough, as `head` does, is no fault; a result that could not be written is.
+pub(crate) fn print(result: impl fmt::Display) -> anyhow::Result<()> {
+    match writeln!(io::stdout(), "{result}") {
+        Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => Err(cause).context("standard output"),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Says how it stands to whoever may be listening. Nobody needs to be: `println!` would end the process instead, which has better
+/// things to do.
+pub(crate) fn say(line: impl fmt::Display) {
+    drop(writeln!(io::stdout(), "{line}"));
+}
+
 fn fail(exit: Exit, cause: &anyhow::Error) -> ExitCode {
-    eprintln!("airut: {cause:#}");
+    // The status tells it, too.
+    drop(writeln!(io::stderr(), "airut: {cause:#}"));
     ExitCode::from(exit as u8)
 }

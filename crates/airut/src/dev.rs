@@ -184,12 +184,10 @@ impl Layout {
 ///
 /// # Errors
 /// When it can not start, or can not go on.
-#[allow(clippy::print_stdout, reason = "the command's output")]
 pub async fn run(options: &Options) -> anyhow::Result<()> {
     let layout = Layout::prepare(&options.data)?;
     if options.prepare {
-        println!("{} is laid out", layout.dir.display());
-        return Ok(());
+        return cli::print(format_args!("{} is laid out", layout.dir.display()));
     }
     let config = layout.config(options);
     let telemetry = cli::start_telemetry(&config)?;
@@ -201,10 +199,10 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     if !register_connected(&node, REGISTER_WITHIN).await {
         tracing::warn!("the register is not connected; it goes on trying");
     }
-    println!("{}", welcome(&layout, &node, config.metrics_listen));
-    println!("ready");
+    cli::say(welcome(&layout, &node, config.metrics_listen));
+    cli::say("ready");
     let result = cli::until_stopped(&mut node, signals).await;
-    println!("stopping");
+    cli::say("stopping");
     node.stop().await;
     telemetry.flush();
     result

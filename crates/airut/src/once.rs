@@ -11,7 +11,7 @@ use anyhow::{Context, bail, ensure};
 
 use crate::{
     caller,
-    cli::{self, Exit, fault},
+    cli::{self, Exit, fault, say},
     dev::{Layout, Options, register_connected},
     node::Node,
     query, verify,
@@ -34,11 +34,6 @@ pub(crate) async fn run(options: &Options) -> Result<(), (Exit, anyhow::Error)> 
     told.map_err(fault)?;
     say("7  The exchange is stopped, and its whole log is verified from the files alone");
     verify::verify(layout.dir()).await
-}
-
-#[allow(clippy::print_stdout, reason = "the command's output")]
-fn say(text: impl AsRef<str>) {
-    println!("{}", text.as_ref());
 }
 
 async fn tell(layout: &Layout, node: &Node) -> anyhow::Result<()> {

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::{
     caller::{Caller, refused},
-    cli::{Exit, Output, fault},
+    cli::{self, Exit, Output, fault},
     partners,
 };
 
@@ -92,21 +92,18 @@ pub(crate) struct RegisterCertificate {
 
 type Outcome<T> = Result<T, (Exit, anyhow::Error)>;
 
-#[allow(clippy::print_stdout, reason = "the command's output")]
 pub(crate) async fn run(command: &Command) -> Outcome<()> {
     let (caller, partner) = match command {
         Command::Own(caller) => (caller, own(caller).await?),
         Command::List(caller) => {
-            println!("{}", told_all(&list(caller).await?, caller.output).map_err(fault)?);
-            return Ok(());
+            return told_all(&list(caller).await?, caller.output).and_then(cli::print).map_err(fault);
         }
         Command::Apply(options) => (&options.caller, apply(options).await?),
         Command::Suspend(options) => (&options.caller, suspend(options).await?),
         Command::Revoke(options) => (&options.caller, revoke(options).await?),
         Command::RegisterCertificate(options) => (&options.caller, register(options).await?),
     };
-    println!("{}", told(&partner, caller.output).map_err(fault)?);
-    Ok(())
+    told(&partner, caller.output).and_then(cli::print).map_err(fault)
 }
 
 async fn own(caller: &Caller) -> Outcome<v1::Partner> {

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::{
     caller::{Caller, refused},
-    cli::{Exit, Output, fault},
+    cli::{self, Exit, Output, fault},
 };
 
 /// Options of `airut query`.
@@ -59,7 +59,6 @@ pub(crate) struct Options {
     otlp_endpoint: Option<String>,
 }
 
-#[allow(clippy::print_stdout, reason = "the command's output")]
 pub(crate) async fn run(options: &Options) -> Result<(), (Exit, anyhow::Error)> {
     let request = request(options).map_err(|cause| (Exit::Usage, cause))?;
     let client = options.caller.connect().await?;
@@ -74,13 +73,11 @@ pub(crate) async fn run(options: &Options) -> Result<(), (Exit, anyhow::Error)> 
     let keys =
         ReceiptKeys::load(options.caller.data.join("pki/receipt-keys.txt")).map_err(|cause| fault(cause.into()))?;
     verify_receipt(&response, &keys).map_err(|cause| (Exit::NotVerified, cause.into()))?;
-    match options.caller.output {
-        Output::Json => println!("{}", to_json(&response).map_err(fault)?),
-        Output::Text => {
-            println!("{}", to_text(&response, airut_exchange::World::system().now().date()).map_err(fault)?)
-        }
-    }
-    Ok(())
+    let told = match options.caller.output {
+        Output::Json => to_json(&response).map(|json| json.to_string()),
+        Output::Text => to_text(&response, airut_exchange::World::system().now().date()),
+    };
+    told.and_then(cli::print).map_err(fault)
 }
 
 /// Has the call's span exported, if there is a place for it.

@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::{
-    cli::{Exit, Output, fault},
+    cli::{self, Exit, Output, fault},
     config::{self, LogConfig},
 };
 
@@ -39,17 +39,18 @@ pub(crate) async fn run(options: &Options) -> Result<(), (Exit, anyhow::Error)> 
         None => report(&options.data, outside).await.map_err(fault)?,
         Some(config) => configured(config, outside).await?,
     };
-    match options.output {
-        Output::Text => print_text(&report),
-        Output::Json => print_json(&report),
-    }
+    let told = match options.output {
+        Output::Text => to_text(&report),
+        Output::Json => to_json(&report).to_string(),
+    };
+    cli::print(told).map_err(fault)?;
     outcome(&report)
 }
 
 /// Verifies a data directory and tells the result, for people.
 pub(crate) async fn verify(data: &Path) -> Result<(), (Exit, anyhow::Error)> {
     let report = report(data, Outside::default()).await.map_err(fault)?;
-    print_text(&report);
+    cli::print(to_text(&report)).map_err(fault)?;
     outcome(&report)
 }
 
@@ -90,28 +91,29 @@ fn outcome(report: &Report) -> Result<(), (Exit, anyhow::Error)> {
     }
 }
 
-#[allow(clippy::print_stdout, reason = "the command's output")]
-fn print_text(report: &Report) {
+fn to_text(report: &Report) -> String {
     let signed = report.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.size);
-    println!("   {} records read, {} entries of the tree compared with them", report.records, report.entries);
-    println!("   {} signed checkpoints, the newest over {signed} entries", report.checkpoints);
-    println!("   {} records not yet under a checkpoint", report.unsigned);
-    for finding in &report.findings {
-        println!("   WRONG  {finding}");
-    }
+    let mut lines = vec![
+        format!("{} records read, {} entries of the tree compared with them", report.records, report.entries),
+        format!("{} signed checkpoints, the newest over {signed} entries", report.checkpoints),
+        format!("{} records not yet under a checkpoint", report.unsigned),
+    ];
+    lines.extend(report.findings.iter().map(|finding| format!("WRONG  {finding}")));
     let untold = report.findings_total - report.findings.len() as u64;
     if untold > 0 {
-        println!("   … and {untold} more");
+        lines.push(format!("… and {untold} more"));
     }
     if report.is_sound() {
-        println!("   verified: every record is in the tree, every hash and signature is right, nothing is missing");
+        lines.push(
+            "verified: every record is in the tree, every hash and signature is right, nothing is missing".to_owned(),
+        );
     }
+    lines.iter().map(|line| format!("   {line}")).collect::<Vec<_>>().join("\n")
 }
 
-#[allow(clippy::print_stdout, reason = "the command's output")]
-fn print_json(report: &Report) {
+fn to_json(report: &Report) -> serde_json::Value {
     let findings: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
-    let value = json!({
+    json!({
         "verified": report.is_sound(),
         "records": report.records,
         "entries": report.entries,
@@ -120,6 +122,5 @@ fn print_json(report: &Report) {
         "unsigned": report.unsigned,
         "findings_total": report.findings_total,
         "findings": findings,
-    });
-    println!("{value}");
+    })
 }

@@ -263,3 +263,28 @@ async fn a_process_told_to_stop_finishes_the_query_under_way() {
     responder.await.unwrap();
     assert!(ledger_verify(data.path()).status.success());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_stops_listening_ends_no_process() {
+    let data = Data::new();
+    // What reads standard output and standard error leaves once the exchange serves.
+    let mut shell = Command::new("bash");
+    shell.args(["-c", "exec \"$@\" 2> >(:) | grep -m 1 ^ready; exit ${PIPESTATUS[0]}", "bash"]);
+    let serving = dev(data.path());
+    shell.arg(serving.get_program()).args(serving.get_args());
+    let mut exchange = Exchange::start(shell).await;
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", exchange.pid())).unwrap();
+    let airut = children.split_whitespace().next().expect("it runs");
+    let asked = Command::new("sh").args(["-c", &format!("kill -TERM {airut}")]).status().unwrap();
+    assert!(asked.success());
+    assert_eq!(exchange.ended().await.code(), Some(0));
+
+    // A reader who has seen enough is no fault; a result that could not be written is one.
+    for (to, status) in [("| :", 0), (">/dev/full", 1)] {
+        let mut verify = Command::new("bash");
+        let script = format!("\"$@\" {to}; exit ${{PIPESTATUS[0]}}");
+        verify.args(["-c", &script, "bash", env!("CARGO_BIN_EXE_airut"), "ledger", "verify", "--data"]).arg(data.path());
+        let ended = run(verify, "").await;
+        assert_eq!(ended.status.code(), Some(status), "{to}: {}", stderr(&ended));
+    }
+}
