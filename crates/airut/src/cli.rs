@@ -163,6 +163,9 @@ async fn serve(options: &ServeOptions) -> Outcome {
         () = signals.received() => return Ok(()),
     };
     let mut node = started.map_err(fault)?;
+    if let Some(address) = telemetry.metrics_address {
+        say(format_args!("metrics on http://{address}/metrics"));
+    }
     match node.address {
         Some(address) => say(format_args!("ready on {address}")),
         None => say("ready"),

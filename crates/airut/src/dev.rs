@@ -199,7 +199,7 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     if !register_connected(&node, REGISTER_WITHIN).await {
         tracing::warn!("the register is not connected; it goes on trying");
     }
-    cli::say(welcome(&layout, &node, config.metrics_listen));
+    cli::say(welcome(&layout, &node, telemetry.metrics_address));
     cli::say("ready");
     let result = cli::until_stopped(&mut node, signals).await;
     cli::say("stopping");

@@ -1,11 +1,13 @@
 //! Sets up logs, traces and metrics: once, at the start of a process.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
+use axum::{Router, http::header::CONTENT_TYPE, routing::get};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::WithExportConfig;
 use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
+use tokio::net::TcpListener;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{
     EnvFilter, Layer,
@@ -15,6 +17,9 @@ use tracing_subscriber::{
 };
 
 use crate::{metrics, span};
+
+/// How often the recorder puts what it was told into its buckets.
+const UPKEEP: Duration = Duration::from_secs(5);
 
 /// What to set up.
 #[derive(Clone, Debug)]
@@ -61,6 +66,8 @@ pub enum SetupError {
 #[derive(Debug)]
 pub struct Telemetry {
     tracer: Option<SdkTracerProvider>,
+    /// Where Prometheus may fetch metrics, with the port that the system chose where none was given.
+    pub metrics_address: Option<SocketAddr>,
 }
 
 impl Telemetry {
@@ -103,15 +110,36 @@ pub fn start(settings: &Settings) -> Result<Telemetry, SetupError> {
         .with(spans)
         .try_init()
         .map_err(|_| SetupError::Twice)?;
-    if let Some(listen) = settings.metrics_listen {
-        let builder = PrometheusBuilder::new()
-            .with_http_listener(listen)
-            .set_buckets(&[0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0])
-            .and_then(PrometheusBuilder::install);
-        builder.map_err(|cause| SetupError::Metrics(listen, cause.to_string()))?;
-        metrics::describe();
-    }
-    Ok(Telemetry { tracer })
+    let metrics_address = settings.metrics_listen.map(serve_metrics).transpose()?;
+    Ok(Telemetry { tracer, metrics_address })
+}
+
+/// Installs the recorder and serves its page; gives the address, whose port the system may have chosen.
+fn serve_metrics(listen: SocketAddr) -> Result<SocketAddr, SetupError> {
+    let fault = |cause: String| SetupError::Metrics(listen, cause);
+    let bound = || {
+        let listener = std::net::TcpListener::bind(listen)?;
+        listener.set_nonblocking(true)?;
+        Ok((listener.local_addr()?, TcpListener::from_std(listener)?))
+    };
+    let (address, listener) = bound().map_err(|cause: io::Error| fault(cause.to_string()))?;
+    let installed = PrometheusBuilder::new()
+        .set_buckets(&[0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0])
+        .and_then(PrometheusBuilder::install_recorder);
+    let recorder = installed.map_err(|cause| fault(cause.to_string()))?;
+    metrics::describe();
+    let rendered = recorder.clone();
+    let page = async move || ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], rendered.render());
+    // Both last as long as the process: accept goes on after every error.
+    tokio::spawn(axum::serve(listener, Router::new().route("/metrics", get(page))).into_future());
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(UPKEEP).await;
+            // What nobody fetches would otherwise pile up.
+            recorder.run_upkeep();
+        }
+    });
+    Ok(address)
 }
 
 fn no_spans() -> Directive {

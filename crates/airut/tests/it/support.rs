@@ -148,22 +148,11 @@ impl Exchange {
         self.process.try_wait().unwrap().is_none()
     }
 
-    /// Where it serves metrics. `airut dev` does not know which port the system chose, the system does: it is the one beside
-    /// gRPC's.
+    /// Where it serves metrics, as it has said before it was ready.
     pub(crate) fn metrics_address(&self) -> SocketAddr {
-        let proc = PathBuf::from(format!("/proc/{}", self.pid()));
-        let files = std::fs::read_dir(proc.join("fd")).expect("it runs");
-        let sockets: Vec<String> = files
-            .filter_map(|file| Some(std::fs::read_link(file.ok()?.path()).ok()?.to_string_lossy().into_owned()))
-            .collect();
-        let table = std::fs::read_to_string(proc.join("net/tcp")).expect("it runs");
-        // Columns: number, local address and port in hexadecimal, remote one, state (0A: listening), …, inode.
-        let listening = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).filter(|columns| {
-            columns.len() > 9 && columns[3] == "0A" && sockets.contains(&format!("socket:[{}]", columns[9]))
-        });
-        let mut ports = listening.filter_map(|columns| u16::from_str_radix(columns[1].rsplit_once(':')?.1, 16).ok());
-        let port = ports.find(|port| *port != self.address.port()).expect("it serves metrics");
-        SocketAddr::from(([127, 0, 0, 1], port))
+        let said = self.stdout();
+        let after = said.split_once("metrics").and_then(|(_, after)| after.split_once("http://")?.1.split_once('/'));
+        after.and_then(|(address, _)| address.parse().ok()).expect("it serves metrics")
     }
 
     /// A client with this partner's certificate.
