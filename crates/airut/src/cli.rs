@@ -11,7 +11,7 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::{config, config::Role, dev, node::Node, once, partner, query, verify};
+use crate::{config, config::Role, dev, health, node::Node, once, partner, query, verify};
 
 /// Exit statuses, besides 0 for success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,8 @@ enum Command {
     Serve(ServeOptions),
     /// Ask for a person's benefits.
     Query(query::Options),
+    /// Ask whether an exchange serves.
+    Health(health::Options),
     /// The registry of partners: one's own definition, and for operators everybody's.
     #[command(subcommand)]
     Partner(partner::Command),
@@ -131,6 +133,7 @@ async fn run(command: Command) -> Outcome {
         Command::Dev(options) => dev::run(&options).await.map_err(fault),
         Command::Serve(options) => serve(&options).await,
         Command::Query(options) => query::run(&options).await,
+        Command::Health(options) => health::run(&options).await,
         Command::Partner(command) => partner::run(&command).await,
         Command::Ledger(LedgerCommand::Verify(options)) => verify::run(&options).await,
         Command::Config(ConfigCommand::Check(options)) => check(&options),

@@ -11,6 +11,7 @@ pub mod dev;
 mod partners;
 
 mod caller;
+mod health;
 mod once;
 mod partner;
 mod query;

@@ -19,6 +19,7 @@ mod retry;
 mod query;
 mod serve;
 
+mod health;
 mod ledger;
 mod partner;
 mod receipt;
@@ -26,6 +27,7 @@ mod receipt;
 pub use airut_wire::AskedQuestion as Question;
 pub use connect::{Client, ConnectError};
 pub use error::{CallError, Refused};
+pub use health::Health;
 pub use ledger::{Checkpoint, CheckpointFault, InclusionError, verify_inclusion};
 pub use receipt::{ReceiptError, ReceiptKeys, ReceiptKeysError, verify_receipt};
 pub use serve::Unable;

@@ -27,10 +27,11 @@ pub(super) enum Watched {
 }
 
 impl Watched {
-    const fn service(&self) -> &'static str {
+    /// What the role serves. A gateway's services stand and fall together: all of them judge by the same registry.
+    const fn services(&self) -> &'static [&'static str] {
         match self {
-            Self::Gateway(..) => "airut.v1.QueryService",
-            Self::Ledger(_) => "airut.v1.LedgerService",
+            Self::Gateway(..) => &["airut.v1.QueryService", "airut.v1.PartnerService"],
+            Self::Ledger(_) => &["airut.v1.LedgerService"],
         }
     }
 
@@ -47,17 +48,17 @@ impl Watched {
 
 /// Tells each role's health until told to stop, and the first one's as that of the process.
 pub(super) async fn watch(reporter: HealthReporter, roles: Vec<Watched>, stop: CancellationToken) {
-    let mut told: BTreeMap<&str, ServingStatus> = BTreeMap::new();
+    let mut told: BTreeMap<usize, ServingStatus> = BTreeMap::new();
     while !stop.is_cancelled() {
         for (number, role) in roles.iter().enumerate() {
             let status = role.look().await;
-            if told.insert(role.service(), status) == Some(status) {
+            if told.insert(number, status) == Some(status) {
                 continue;
             }
-            tracing::info!(service = role.service(), %status, "health");
-            reporter.set_service_status(role.service(), status).await;
-            if number == 0 {
-                reporter.set_service_status("", status).await;
+            let process: &[&str] = if number == 0 { &[""] } else { &[] };
+            for service in role.services().iter().chain(process) {
+                tracing::info!(service, %status, "health");
+                reporter.set_service_status(*service, status).await;
             }
         }
         drop(tokio::time::timeout(GAUGES, stop.cancelled()).await);

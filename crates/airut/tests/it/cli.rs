@@ -265,6 +265,29 @@ async fn a_process_told_to_stop_finishes_the_query_under_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn health_tells_what_a_process_serves_and_that_it_is_gone() {
+    let data = Data::new();
+    let exchange = Exchange::start(dev(data.path())).await;
+    let health = |output: &str| {
+        let mut health = airut();
+        health.args(["health", "--as", "helsinki", "--timeout", "5", "--output", output]);
+        health.args(["--server", &exchange.address.to_string(), "--data"]).arg(data.path());
+        health
+    };
+    eventually(PATIENCE, async || run(health("text"), "").await.status.success()).await;
+    let told = run(health("text"), "").await;
+    let services = ["QueryService", "PartnerService", "LedgerService"];
+    let expected = services.map(|service| format!("serving      airut.v1.{service}\n")).concat();
+    assert_eq!(String::from_utf8_lossy(&told.stdout), expected);
+    let told: Value = serde_json::from_slice(&run(health("json"), "").await.stdout).expect("one JSON value");
+    assert_eq!((&told["serving"], told["services"].as_array().unwrap().len()), (&Value::Bool(true), 3));
+
+    let stopped = health("text");
+    assert!(exchange.stop().await.success());
+    assert_ended(&run(stopped, "").await, 4, "can not be reached");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_stops_listening_ends_no_process() {
     let data = Data::new();
     // What reads standard output and standard error leaves once the exchange serves.
@@ -283,7 +306,9 @@ async fn whoever_stops_listening_ends_no_process() {
     for (to, status) in [("| :", 0), (">/dev/full", 1)] {
         let mut verify = Command::new("bash");
         let script = format!("\"$@\" {to}; exit ${{PIPESTATUS[0]}}");
-        verify.args(["-c", &script, "bash", env!("CARGO_BIN_EXE_airut"), "ledger", "verify", "--data"]).arg(data.path());
+        verify
+            .args(["-c", &script, "bash", env!("CARGO_BIN_EXE_airut"), "ledger", "verify", "--data"])
+            .arg(data.path());
         let ended = run(verify, "").await;
         assert_eq!(ended.status.code(), Some(status), "{to}: {}", stderr(&ended));
     }

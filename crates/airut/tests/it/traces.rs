@@ -229,13 +229,21 @@ async fn health_and_reflection_are_served_to_partners() {
         MessageRequest::FileContainingSymbol("airut.v1.QueryBenefitsRequest".to_owned()),
         MessageRequest::FileContainingSymbol("google.rpc.ErrorInfo".to_owned()),
     ];
-    let mut reflection = ServerReflectionClient::new(channel);
+    let mut reflection = ServerReflectionClient::new(channel.clone());
     let answers = reflection.server_reflection_info(tokio_stream::iter(questions.map(ask))).await.unwrap();
     let answers: Vec<_> = answers.into_inner().map(|answer| answer.unwrap().message_response.unwrap()).collect().await;
     let MessageResponse::ListServicesResponse(services) = &answers[0] else { panic!("{answers:?}") };
     let services: Vec<&str> = services.service.iter().map(|service| service.name.as_str()).collect();
     for service in ["airut.v1.QueryService", "airut.v1.LedgerService", "grpc.health.v1.Health"] {
         assert!(services.contains(&service), "{service} is not in {services:?}");
+    }
+    for service in services.iter().filter(|service| service.starts_with("airut.")) {
+        let served = async || {
+            let check = HealthCheckRequest { service: (*service).to_owned() };
+            let told = HealthClient::new(channel.clone()).check(check).await;
+            told.is_ok_and(|told| told.into_inner().status() == ServingStatus::Serving)
+        };
+        eventually(PATIENCE, served).await;
     }
     for answer in &answers[1..] {
         assert!(matches!(answer, MessageResponse::FileDescriptorResponse(_)), "{answer:?}");
