@@ -9,6 +9,7 @@ mod cli;
 mod cluster;
 mod crash;
 mod disk;
+mod gateways;
 mod guide;
 mod hostile;
 mod local;
