@@ -58,6 +58,9 @@ pub struct Options {
     /// Only lay out the data directory: certificates, keys, partners' definitions, persons.
     #[arg(long, conflicts_with = "once")]
     pub prepare: bool,
+    /// With --prepare: a DNS name by which processes on other machines reach the exchange, for its certificate; may be repeated.
+    #[arg(long, value_name = "NAME", requires = "prepare")]
+    pub server_name: Vec<String>,
 }
 
 /// A data directory, laid out.
@@ -84,6 +87,17 @@ impl Layout {
         layout.make_keys(&world)?;
         layout.write_persons(now)?;
         Ok(layout)
+    }
+
+    /// Sees to it that the server's certificate has these DNS names too.
+    ///
+    /// # Errors
+    /// With the name that is none, or the file that can not be written.
+    pub fn name_server(&self, names: &[String]) -> anyhow::Result<()> {
+        let now = World::system().now();
+        let ca = DevCa::open_or_create(&self.dir.join("pki"), now).context("the development CA")?;
+        ca.name_server(names, now).context("--server-name")?;
+        Ok(())
     }
 
     /// The directory.
@@ -187,6 +201,7 @@ impl Layout {
 pub async fn run(options: &Options) -> anyhow::Result<()> {
     let layout = Layout::prepare(&options.data)?;
     if options.prepare {
+        layout.name_server(&options.server_name)?;
         return cli::print(format_args!("{} is laid out", layout.dir.display()));
     }
     let config = layout.config(options);

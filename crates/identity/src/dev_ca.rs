@@ -6,6 +6,7 @@
 use std::{
     fs,
     io::{self, Write},
+    iter,
     net::IpAddr,
     path::{Path, PathBuf},
     time::Duration,
@@ -17,9 +18,9 @@ use rcgen::{
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
     RevokedCertParams, SanType, SerialNumber, string::Ia5String,
 };
-use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, pem::PemObject};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, DnsName, pem::PemObject};
 use time::OffsetDateTime;
-use x509_parser::{certificate::X509Certificate, prelude::FromDer, revocation_list::CertificateRevocationList};
+use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer, revocation_list::CertificateRevocationList};
 
 use crate::{
     certificate::{self, moment},
@@ -37,6 +38,9 @@ const RENEWAL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How far back validity begins, for clocks that are behind.
 const LEEWAY: Duration = Duration::from_secs(60 * 60);
+
+/// The name of a server on this machine.
+const LOCALHOST: &str = "localhost";
 
 /// Names in the directory that are not partners'.
 const OWN_NAMES: [&str; 3] = ["ca", "server", "crl"];
@@ -139,6 +143,9 @@ pub enum Fault {
     /// The name can't be that of a file here.
     #[error("{0:?} can not name a certificate's file")]
     Name(String),
+    /// The name can't be a server's.
+    #[error("{0:?} is not a DNS name")]
+    ServerName(String),
 }
 
 impl DevCa {
@@ -154,9 +161,19 @@ impl DevCa {
             ca.publish(Vec::new(), now, now + VALIDITY)?;
         }
         if !ca.is_current("server", now)? {
-            ca.issue_server(now)?;
+            ca.issue_server(&[], now)?;
         }
         Ok(ca)
+    }
+
+    /// Sees to it that the server's certificate has these DNS names besides those of this machine, where others reach it by
+    /// them. One that has them is used again.
+    pub fn name_server(&self, names: &[String], now: Timestamp) -> Result<Issued, Fault> {
+        let has = self.server_names()?;
+        if names.iter().all(|name| has.contains(name)) {
+            return Ok(self.server());
+        }
+        self.issue_server(names, now)
     }
 
     /// A partner's certificate: the one that is there while it is good, else a new one.
@@ -220,7 +237,7 @@ impl DevCa {
         self.dir.join("crl.pem")
     }
 
-    /// The certificate of a server on 127.0.0.1, ::1 and localhost.
+    /// The certificate of a server on 127.0.0.1, ::1 and localhost, and where [`Self::name_server`] says.
     pub fn server(&self) -> Issued {
         self.issued("server")
     }
@@ -255,14 +272,30 @@ impl DevCa {
         Ok(ca)
     }
 
-    fn issue_server(&self, now: Timestamp) -> Result<Issued, Fault> {
-        let mut params = params("Airut development", "localhost", before(now, LEEWAY), now + VALIDITY);
-        let localhost = Ia5String::try_from("localhost").map_err(making("server"))?;
+    fn issue_server(&self, names: &[String], now: Timestamp) -> Result<Issued, Fault> {
+        let mut params = params("Airut development", LOCALHOST, before(now, LEEWAY), now + VALIDITY);
+        for name in iter::once(LOCALHOST).chain(names.iter().map(String::as_str)) {
+            let fault = || Fault::ServerName(name.to_owned());
+            // What no client could ask for would be refused only then.
+            DnsName::try_from(name).map_err(|_| fault())?;
+            params.subject_alt_names.push(SanType::DnsName(Ia5String::try_from(name).map_err(|_| fault())?));
+        }
         let addresses = [IpAddr::from([127, 0, 0, 1]), IpAddr::from(std::net::Ipv6Addr::LOCALHOST)];
-        params.subject_alt_names = vec![SanType::DnsName(localhost)];
         params.subject_alt_names.extend(addresses.map(SanType::IpAddress));
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         self.sign("server", params)
+    }
+
+    /// The DNS names in the server's certificate.
+    fn server_names(&self) -> Result<Vec<String>, Fault> {
+        let Some((der, _key)) = read_pair(&self.dir, "server")? else { return Ok(Vec::new()) };
+        let Ok(parsed) = certificate::parse(&der) else { return Ok(Vec::new()) };
+        let Ok(Some(names)) = parsed.subject_alternative_name() else { return Ok(Vec::new()) };
+        let dns = names.value.general_names.iter().filter_map(|name| {
+            let GeneralName::DNSName(name) = name else { return None };
+            Some((*name).to_owned())
+        });
+        Ok(dns.collect())
     }
 
     fn sign(&self, name: &str, params: CertificateParams) -> Result<Issued, Fault> {

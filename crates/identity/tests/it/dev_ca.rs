@@ -8,7 +8,11 @@ use airut_identity::{
     presented,
 };
 use airut_testkit::now;
-use rustls::pki_types::{CertificateDer, pem::PemObject};
+use rustls::{
+    client::verify_server_name,
+    pki_types::{CertificateDer, pem::PemObject},
+    server::ParsedCertificate,
+};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -87,4 +91,30 @@ fn only_its_own_certificates_can_be_revoked() {
     let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let foreign = open(other.path(), now()).server().certificate;
     assert!(matches!(open(one.path(), now()).revoke(&foreign, now()), Err(Fault::Malformed { .. })));
+}
+
+#[test]
+fn a_server_has_the_names_that_it_was_given_and_those_of_its_machine() {
+    let dir = tempfile::tempdir().unwrap();
+    let names = ["gateway-1", "gateway-1.airut.example"].map(str::to_owned);
+    let ca = open(dir.path(), now());
+    let contents = || fs::read(ca.server().certificate).unwrap();
+    let unnamed = contents();
+    ca.name_server(&[], now()).unwrap();
+    assert_eq!(contents(), unnamed, "nothing was asked for");
+
+    ca.name_server(&names, now()).unwrap();
+    let named = contents();
+    let der = CertificateDer::from_pem_slice(&named).unwrap();
+    let certificate = ParsedCertificate::try_from(&der).unwrap();
+    for name in names.iter().map(String::as_str).chain(["localhost", "127.0.0.1"]) {
+        verify_server_name(&certificate, &name.try_into().unwrap()).unwrap();
+    }
+    // What is there and good is used again, whoever opens the CA.
+    let again = open(dir.path(), now());
+    again.name_server(&names[..1], now()).unwrap();
+    for wrong in ["", "gate way", "-"] {
+        assert!(matches!(again.name_server(&[wrong.to_owned()], now()), Err(Fault::ServerName(_))), "{wrong:?}");
+    }
+    assert_eq!(contents(), named);
 }
