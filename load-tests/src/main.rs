@@ -1,15 +1,18 @@
 //! `airut-load`: load through the public API over mTLS, measured against a baseline in the same run, and verified afterwards.
 //!
-//! Figures from a shared machine mean little alone. So each run also times the disk's fsync and a bare tonic unary echo of the
-//! same size over the same mTLS, and prints ratios. What was answered while measuring is checked afterwards: every receipt,
-//! and the whole ledger.
+//! Figures from a shared machine mean little alone. So each run also times a baseline in turn with the queries, and prints
+//! ratios: on the embedded log a bare tonic unary echo of the same size over the same mTLS, and the disk's fsync; on Kafka bare
+//! round trips of rdkafka on the same broker. What was answered while measuring is checked afterwards: every receipt, and the
+//! whole ledger.
 
 #![allow(clippy::print_stdout, reason = "a command-line tool's output")]
 
 mod echo;
 mod exchange;
 mod measure;
+mod process;
 mod query;
+mod raw;
 
 use std::process::ExitCode;
 
@@ -24,7 +27,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Scenario {
-    /// Queries, closed loop, at several numbers in flight, beside an echo and the disk.
+    /// Queries, closed loop, at several numbers in flight, beside a baseline on the same machine.
     Query(query::Options),
     /// The echo server that the other scenarios start as a process of its own.
     #[command(hide = true)]

@@ -99,6 +99,13 @@ where
     Ok(all)
 }
 
+/// The value in the middle; 0 of none.
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
 /// The median time of writing 4 KiB and syncing them to the disk that holds `dir`, in milliseconds.
 pub(crate) fn fsync_p50_ms(dir: &Path) -> anyhow::Result<f64> {
     let path = dir.join("fsync-probe");

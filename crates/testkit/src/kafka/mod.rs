@@ -198,6 +198,11 @@ impl Kafka {
         self.node(node).signal(Signal::CONT);
     }
 
+    /// The process of a node; none while it is killed.
+    pub fn process_id(&self, node: usize) -> Option<u32> {
+        self.node(node).process_id()
+    }
+
     /// How many nodes it has.
     pub fn size(&self) -> usize {
         self.nodes.len()

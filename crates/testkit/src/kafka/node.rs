@@ -68,6 +68,11 @@ impl Node {
         kill_process(id, signal).expect("the process is ours");
     }
 
+    /// `setpriv` becomes Java, so that it is Java's.
+    pub(super) fn process_id(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+
     /// Kills it, frozen or not, and waits until it is gone.
     pub(super) fn kill(&mut self) {
         let Some(mut process) = self.process.take() else { return };
