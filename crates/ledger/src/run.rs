@@ -139,7 +139,8 @@ impl<'a> Work<'a> {
         let inbox = Inbox::new(&fold, shared.bounds);
         let unsigned_since = store.stamp_of(signed.as_ref().map_or(0, |signed| signed.size))?;
         Ok(Self {
-            tail: shared.log.tail(&inbox.positions()),
+            // What comes is gathered for longer than that anyhow.
+            tail: shared.log.tail(&inbox.positions()).unhurried(),
             store: Some(store),
             inbox,
             ordered: fold.clone(),

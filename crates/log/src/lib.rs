@@ -261,6 +261,18 @@ enum TailEngine {
 }
 
 impl Tail {
+    /// Lets records wait for others to come along, up to 100 ms on Kafka: for who is in no hurry, and need not have the
+    /// brokers answer for each record alone. Other engines give them no later than before. To be called before the first
+    /// [`next`](Self::next).
+    #[must_use]
+    pub fn unhurried(mut self) -> Self {
+        match &mut self.0 {
+            TailEngine::Kafka(tail) => tail.be_unhurried(),
+            TailEngine::Embedded(_) | TailEngine::Simulated(_) => {}
+        }
+        self
+    }
+
     /// The next records, as soon as there are any: each record once, those of a partition in order; between partitions
     /// the order says nothing. Bounded to 1024 records and 4 MiB, but at least one record. Never holds up the writer.
     /// Cancel safe: what a cancelled call would have given the next one gives.

@@ -33,6 +33,9 @@ use crate::{Cause, OpenError, Positions, ReadError, TAIL_BATCH, TailError, size}
 
 /// What a tail may fetch ahead.
 const AHEAD_KIB: u32 = 16 * 1024;
+/// What a broker waits for before it answers a tail that is in no hurry, though no longer than it keeps any fetch: as much
+/// as it gives of a partition at once.
+const GATHERED_BYTES: u32 = 1024 * 1024;
 /// How often to tell that no broker answers.
 const DOWN: Duration = Duration::from_secs(1);
 
@@ -42,11 +45,21 @@ pub(crate) struct Tail {
     positions: BTreeMap<Partition, u64>,
     /// The partitions that begin at their start, of which nothing was asked yet.
     from_start: BTreeSet<Partition>,
+    pace: Pace,
     stage: Stage,
     /// What was taken from the consumer and did not fit into a batch.
     held: Option<Event>,
     /// When it was last told that no broker answers.
     told: Option<Instant>,
+}
+
+/// When a broker answers a fetch.
+#[derive(Clone, Copy)]
+enum Pace {
+    /// With the first record that comes.
+    Prompt,
+    /// When much has come, or its time is over.
+    Unhurried,
 }
 
 enum Stage {
@@ -82,7 +95,12 @@ impl Tail {
         let mut positions = engine.known_starts();
         let from_start = positions.keys().copied().filter(|partition| !from.contains_key(partition)).collect();
         positions.extend(from);
-        Self { engine, positions, from_start, stage: Stage::Idle, held: None, told: None }
+        Self { engine, positions, from_start, pace: Pace::Prompt, stage: Stage::Idle, held: None, told: None }
+    }
+
+    /// From the next start on.
+    pub(crate) fn be_unhurried(&mut self) {
+        self.pace = Pace::Unhurried;
     }
 
     /// Cancel safe: what takes more than one step goes on in a task of its own, and records are taken from the consumer
@@ -122,7 +140,7 @@ impl Tail {
         if let Some(partition) = unknown {
             return Err(TailError::NoSuchPartition(*partition));
         }
-        let start = start(Arc::clone(&self.engine), self.positions.clone(), self.from_start.clone());
+        let start = start(Arc::clone(&self.engine), self.positions.clone(), self.from_start.clone(), self.pace);
         self.stage = Stage::Starting(tokio::spawn(start));
         Ok(())
     }
@@ -254,6 +272,7 @@ async fn start(
     engine: Arc<Engine>,
     mut positions: BTreeMap<Partition, u64>,
     from_start: BTreeSet<Partition>,
+    pace: Pace,
 ) -> Result<Started, TailError> {
     for (partition, position) in &mut positions {
         let span = engine.span(*partition).await?;
@@ -263,7 +282,8 @@ async fn start(
         }
         check(*partition, *position, &span)?;
     }
-    let made = spawn_blocking(move || consumer(&engine, &positions).map(|follower| Started { follower, positions }));
+    let made =
+        spawn_blocking(move || consumer(&engine, &positions, pace).map(|follower| Started { follower, positions }));
     let made = made.await.map_err(|error| TailError::Unavailable(Cause::new(error)))?;
     made.map_err(|error| TailError::Unavailable(Cause::new(error)))
 }
@@ -278,12 +298,17 @@ fn check(partition: Partition, position: u64, span: &Range<u64>) -> Result<(), T
     }
 }
 
-fn consumer(engine: &Engine, positions: &BTreeMap<Partition, u64>) -> Result<Follower, OpenError> {
+fn consumer(engine: &Engine, positions: &BTreeMap<Partition, u64>, pace: Pace) -> Result<Follower, OpenError> {
     let mut config = engine.settings().consumer()?;
+    let awaited_bytes = match pace {
+        Pace::Prompt => 1,
+        Pace::Unhurried => GATHERED_BYTES,
+    };
     config
         .set("queued.max.messages.kbytes", AHEAD_KIB.to_string())
-        // How long a broker keeps a fetch that finds nothing. It answers at once when a record comes; but a partition
-        // that was left out of a fetch, for an error or a full queue, waits for the next.
+        .set("fetch.min.bytes", awaited_bytes.to_string())
+        // How long a broker keeps a fetch that finds less. It answers at once when there is enough; but a partition that
+        // was left out of a fetch, for an error or a full queue, waits for the next.
         .set("fetch.wait.max.ms", "100");
     let consumer: StreamConsumer<Context> = super::made(config.create_with_context(Context::default()))?;
     let mut list = TopicPartitionList::new();

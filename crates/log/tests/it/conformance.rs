@@ -103,11 +103,13 @@ pub(crate) async fn every_tail_sees_every_record_once_in_partition_order(place: 
     let log = place.open().await;
     let mut early = log.tail(&Positions::new());
     join_all((0..100).map(|i| append(&log, partition(i % 5), i))).await;
-    let mut late = log.tail(&Positions::new());
+    let (mut late, mut unhurried) = (log.tail(&Positions::new()), log.tail(&Positions::new()).unhurried());
     let appends = join_all((100..200).map(|i| append(&log, partition(i % 5), i)));
-    let (early, late, _) = tokio::join!(take(&mut early, 200), take(&mut late, 200), appends);
+    let (early, late, unhurried, _) =
+        tokio::join!(take(&mut early, 200), take(&mut late, 200), take(&mut unhurried, 200), appends);
     let expected: BTreeMap<_, _> = by_partition(&early, &Positions::new());
     assert_eq!(by_partition(&late, &Positions::new()), expected);
+    assert_eq!(by_partition(&unhurried, &Positions::new()), expected);
     for (partition, records) in expected {
         assert_eq!(contents(&log, partition).await, records);
     }
