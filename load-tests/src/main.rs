@@ -13,6 +13,7 @@ mod measure;
 mod process;
 mod query;
 mod raw;
+mod recover;
 
 use std::process::ExitCode;
 
@@ -29,6 +30,8 @@ struct Cli {
 enum Scenario {
     /// Queries, closed loop, at several numbers in flight, beside a baseline on the same machine.
     Query(query::Options),
+    /// A gateway killed under load on a log of millions of records: how long until it serves again, on its folds and without.
+    Recover(recover::Options),
     /// The echo server that the other scenarios start as a process of its own.
     #[command(hide = true)]
     EchoServer(echo::Options),
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
     let result = runtime.block_on(async {
         match Cli::parse().scenario {
             Scenario::Query(options) => query::run(&options).await,
+            Scenario::Recover(options) => recover::run(&options).await,
             Scenario::EchoServer(options) => echo::serve(&options).await,
         }
     });

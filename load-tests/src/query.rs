@@ -25,6 +25,9 @@ use crate::{
 /// A call that takes longer has failed.
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// How long to wait before the first query is tried again.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
 /// Answers kept for checking afterwards; beyond that, one in a hundred.
 const KEPT: usize = 100_000;
 
@@ -70,9 +73,9 @@ impl Load {
     }
 
     pub(crate) async fn ask(&self, number: u64) -> bool {
-        let index = usize::try_from(number).unwrap_or(usize::MAX);
-        let request = request(self.subjects[index % self.subjects.len()].clone());
-        match self.clients[index % self.clients.len()].query(&request, DEADLINE, None).await {
+        let request = self.request(number);
+        let client = usize::try_from(number).unwrap_or_default() % self.clients.len();
+        match self.clients[client].query(&request, DEADLINE, None).await {
             Ok(response) => {
                 let mut kept = self.kept.lock().expect("nobody panics while holding it");
                 if kept.len() < KEPT || number.is_multiple_of(100) && kept.len() < 2 * KEPT {
@@ -85,6 +88,27 @@ impl Load {
                 false
             }
         }
+    }
+
+    /// A new question about one of the persons.
+    pub(crate) fn request(&self, number: u64) -> v1::QueryBenefitsRequest {
+        let subject = usize::try_from(number).unwrap_or_default() % self.subjects.len();
+        request(self.subjects[subject].clone())
+    }
+
+    /// Asks a question, and asks it again for as long as it is not answered for a passing reason.
+    pub(crate) async fn answer(&self, request: &v1::QueryBenefitsRequest) -> anyhow::Result<v1::QueryBenefitsResponse> {
+        Ok(self.clients[0].query(request, DEADLINE, None).await?)
+    }
+
+    /// Asks until there is an answer: the responder's stream may not be open yet.
+    pub(crate) async fn until_answered(&self) -> anyhow::Result<()> {
+        let began = Instant::now();
+        while !self.ask(0).await {
+            ensure!(began.elapsed() < DEADLINE, "no query is answered: {}", self.failure().unwrap_or_default());
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        Ok(())
     }
 
     /// Queries in a closed loop.
@@ -156,13 +180,8 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A call fails until the responder's stream is open; then the rest finds everything in place.
 async fn warm_up(load: &Arc<Load>) -> anyhow::Result<()> {
-    let began = Instant::now();
-    while !load.ask(0).await {
-        ensure!(began.elapsed() < DEADLINE, "no query is answered: {}", load.failure().unwrap_or_default());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    load.until_answered().await?;
     load.measure(32, Until::Calls(2_000)).await.map(drop)
 }
 

@@ -74,6 +74,11 @@ impl Client {
         Ok(Self::over(channel))
     }
 
+    /// The connection, for services that this library has no calls for, such as `grpc.health.v1`.
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
     /// A client over an existing channel, which decides how it is connected.
     pub fn over(channel: Channel) -> Self {
         Self { channel }
