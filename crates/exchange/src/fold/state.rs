@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     kept::Kept,
-    store::{Store, StoreError},
+    store::{Among, Store, StoreError},
 };
 use crate::planted::planted;
 
@@ -167,7 +167,8 @@ impl State {
 
     /// The query as it stands; `None` when there is none, or it is time to forget it.
     pub(crate) fn query(&self, key: &QueryKey, time: Timestamp) -> Result<Option<Query>, StoreError> {
-        let query = self.store.query(key)?;
+        let among = if self.open.contains_key(key) { Among::Open } else { Among::Ended };
+        let query = self.store.query(key, among)?;
         Ok(query.filter(|query| query.forget_at().is_none_or(|at| time < at)))
     }
 

@@ -3,7 +3,7 @@
 //! The file is written behind, in batches: what came and went within a batch is written once. It is only a shortcut to the
 //! log, so it is not synced; a file that was lost or is older than the log is caught up from the log.
 //!
-//! Open queries lie in one table. Ended ones lie in a table per day on which they may be forgotten, which is dropped whole. Most
+//! Open queries lie in one table, and whoever looks for a query knows whether it is open. Ended ones lie in a table per day on which they may be forgotten, which is dropped whole. Most
 //! ids are new, so each day's keys have fingerprints in memory, and a day is searched only where they say that it may be worth it.
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
@@ -81,6 +81,16 @@ pub(crate) struct File {
     written: Cursor,
 }
 
+/// Where to look for a query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Among {
+    /// It is open: what lies elsewhere is an earlier life of it.
+    Open,
+    /// It has ended, or there is none. Most are new: the table of the open ones, which has no fingerprints, would be searched
+    /// in vain. A row that is still there has a later one that waits to be written.
+    Ended,
+}
+
 #[derive(Debug)]
 enum Writer {
     Idle(Connection),
@@ -155,14 +165,14 @@ impl Store {
     }
 
     /// The row of a query.
-    pub(super) fn query(&self, key: &QueryKey) -> Result<Option<Query>, StoreError> {
+    pub(super) fn query(&self, key: &QueryKey, among: Among) -> Result<Option<Query>, StoreError> {
         match self {
             Self::Memory(rows) => Ok(rows.get(key).map(|(_, query)| query.clone())),
             Self::File(file) => {
                 if let Some((_, query)) = file.changed.get(key).or_else(|| file.writing.get(key)) {
                     return Ok(Some(query.clone()));
                 }
-                file.read(key)
+                file.read(key, among)
             }
         }
     }
@@ -267,9 +277,13 @@ impl Store {
 }
 
 impl File {
-    fn read(&self, key: &QueryKey) -> Result<Option<Query>, StoreError> {
+    fn read(&self, key: &QueryKey, among: Among) -> Result<Option<Query>, StoreError> {
         let key = key_bytes(key);
-        for table in &self.tables {
+        let tables = self.tables.iter().filter(|table| match among {
+            Among::Open => *table == OPEN,
+            Among::Ended => *table != OPEN,
+        });
+        for table in tables {
             if self.seen.get(table).is_some_and(|seen| !seen.may_hold(&key)) {
                 continue;
             }
@@ -446,13 +460,13 @@ mod tests {
         store.put(partition, key(), query.clone());
         store.flush(&cursor(began()), &Small::default(), &Kept::default());
         settle(&mut store).await;
-        assert_eq!(store.query(&key()).unwrap(), Some(query));
+        assert_eq!(store.query(&key(), Among::Ended).unwrap(), Some(query));
         store.flush(&cursor(began() + 9 * DAY), &Small::default(), &Kept::default());
         // The writing has ended, and the table with it; nobody has looked after it yet.
         while !store.must_settle() {
             tokio::task::yield_now().await;
         }
-        assert_eq!(store.query(&key()).unwrap(), None);
+        assert_eq!(store.query(&key(), Among::Ended).unwrap(), None);
         store.for_each(|_, key, _| panic!("{key:?} is forgotten")).unwrap();
     }
 
@@ -467,13 +481,13 @@ mod tests {
         fault.execute_batch("ALTER TABLE state RENAME TO elsewhere").unwrap();
         store.flush(&cursor(began()), &Small::default(), &Kept::default());
         settle(&mut store).await;
-        assert_eq!(store.query(&key()).unwrap(), Some(query.clone()));
+        assert_eq!(store.query(&key(), Among::Ended).unwrap(), Some(query.clone()));
         fault.execute_batch("ALTER TABLE elsewhere RENAME TO state").unwrap();
         store.flush(&cursor(began()), &Small::default(), &Kept::default());
         settle(&mut store).await;
         drop(store);
         let again = Store::file(&path, LOG).unwrap();
-        assert_eq!(again.query(&key()).unwrap(), Some(query));
+        assert_eq!(again.query(&key(), Among::Ended).unwrap(), Some(query));
         assert_eq!(again.load().unwrap().0, cursor(began()));
     }
 
