@@ -3,26 +3,21 @@
 use std::{
     collections::BTreeMap,
     fs,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    process::Command,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use airut::dev::Layout;
-use airut_client::Client;
-use airut_testkit::{Jaeger, eventually, free_ports, kafka::Kafka};
+use airut_testkit::{Jaeger, eventually};
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
-use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt;
 
 use crate::{
-    crash::{Book, all_are_given_again, all_are_in_the_ledger, callers, every_query_has_an_end},
-    support::{Data, Exchange, PATIENCE, airut, ask, channel, persons, question, receipt_keys, seed, tell},
+    crash::{Book, all_are_in_the_ledger, callers},
+    processes::{Cluster, serves},
+    support::{PATIENCE, airut, ask, channel, client, persons, question, receipt_keys, seed, tell},
 };
 
 /// How long things are killed and frozen, in seconds, unless `AIRUT_CHAOS_SECONDS` says otherwise.
@@ -31,158 +26,13 @@ const CHAOS_SECONDS: u64 = 25;
 /// Callers at once.
 const CALLERS: u64 = 8;
 
-/// A process of the exchange.
-struct Member {
-    name: &'static str,
-    config: PathBuf,
-    running: Option<Exchange>,
-}
-
-/// A whole exchange.
-struct Cluster {
-    data: Data,
-    kafka: Arc<Kafka>,
-    /// Two gateways, a register at each, the ledger, and another one that stands by.
-    members: Vec<Member>,
-    gateways: Vec<SocketAddr>,
-}
-
-impl Cluster {
-    /// Starts it on so many brokers; none where there is no Kafka.
-    async fn start(brokers: u32) -> Option<Self> {
-        Self::start_traced(brokers, None).await
-    }
-
-    /// Starts it, with its spans sent there.
-    async fn start_traced(brokers: u32, otlp_endpoint: Option<&str>) -> Option<Self> {
-        let kafka = tokio::task::spawn_blocking(move || Kafka::start(brokers)).await.unwrap()?;
-        let data = Data::new();
-        Layout::prepare(data.path()).unwrap();
-        let ports = free_ports(2);
-        let gateways: Vec<SocketAddr> = ports.iter().map(|port| SocketAddr::from(([127, 0, 0, 1], *port))).collect();
-        let mut cluster = Self { data, kafka: Arc::new(kafka), members: Vec::new(), gateways };
-        let [one, two] = [cluster.gateways[0].to_string(), cluster.gateways[1].to_string()];
-        cluster.add("gateway-1", "gateway", &one, "");
-        cluster.add("gateway-2", "gateway", &two, "");
-        cluster.add("ledger", "ledger", "127.0.0.1:0", "");
-        cluster.add("ledger-2", "ledger", "127.0.0.1:0", "");
-        cluster.add("register-1", "register", "127.0.0.1:0", &one);
-        cluster.add("register-2", "register", "127.0.0.1:0", &two);
-        for member in &mut cluster.members {
-            if member.name == "ledger-2" {
-                share_key(&cluster.data.join("ledger/ledger"), &cluster.data.join("ledger-2/ledger"));
-            }
-            if let Some(endpoint) = otlp_endpoint {
-                let mut config = fs::read_to_string(&member.config).unwrap();
-                config.push_str(&format!("[telemetry]\notlp_endpoint = '{endpoint}'\n"));
-                fs::write(&member.config, config).unwrap();
-            }
-            member.start().await;
-        }
-        Some(cluster)
-    }
-
-    fn add(&mut self, name: &'static str, role: &str, listen: &str, server: &str) {
-        let at = |file: &str| self.data.join(file).display().to_string();
-        let (replication, min_in_sync) = if self.kafka.size() < 3 { (1, 1) } else { (3, 2) };
-        let brokers: Vec<String> = self.kafka.bootstrap().split(',').map(|broker| format!("'{broker}'")).collect();
-        let text = format!(
-            "roles = ['{role}']\nlisten = '{listen}'\nmetrics_listen = '127.0.0.1:0'\ndata = '{}'\npartners = '{}'\n\
-             ledger.origin = 'airut.example/test'\n\
-             [log]\nengine = 'kafka'\nkafka.brokers = [{}]\nkafka.replication = {replication}\nkafka.min_in_sync = {min_in_sync}\n\
-             [tls]\ncertificate = '{}'\nkey = '{}'\nclient_cas = ['{}']\ncrls = ['{}']\n\
-             [keys]\nring = '{}'\nreceipt = '{}'\nedge = '{}'\n\
-             [register]\nca = '{}'\ncertificate = '{}'\nkey = '{}'\n{}",
-            at(name),
-            at("partners"),
-            brokers.join(", "),
-            at("pki/server.crt"),
-            at("pki/server.key"),
-            at("pki/ca.crt"),
-            at("pki/crl.pem"),
-            at("keys/ring.toml"),
-            at("keys/receipt.key"),
-            at("keys/edge.toml"),
-            at("pki/ca.crt"),
-            at("pki/kela.crt"),
-            at("pki/kela.key"),
-            if server.is_empty() { String::new() } else { format!("server = '{server}'\n") },
-        );
-        let config = self.data.join(&format!("{name}.toml"));
-        fs::write(&config, text).unwrap();
-        self.members.push(Member { name, config, running: None });
-    }
-
-    fn member(&mut self, name: &str) -> &mut Member {
-        self.members.iter_mut().find(|member| member.name == name).expect("there is one")
-    }
-
-    /// A client of the ledger.
-    async fn ledger(&mut self, partner: &str) -> Client {
-        let address = self.member("ledger").address();
-        crate::support::client(self.data.path(), address, partner).await
-    }
-
-    /// Stops every process in good order, then verifies the log and the ledger from outside.
-    async fn stop_and_verify(mut self) {
-        // The ledger last: it signs what the others leave behind.
-        self.members.sort_by_key(|member| member.name.starts_with("ledger"));
-        for member in &mut self.members {
-            let stopped = member.running.take().expect("it runs").stop().await;
-            assert!(stopped.success(), "{} ends with {stopped}", member.name);
-        }
-        for ledger in ["ledger.toml", "ledger-2.toml"] {
-            let mut verify = airut();
-            verify.args(["ledger", "verify", "--config"]).arg(self.data.join(ledger));
-            let verified = tokio::task::spawn_blocking(move || verify.output().unwrap()).await.unwrap();
-            let said = String::from_utf8_lossy(&verified.stdout).into_owned();
-            assert!(verified.status.success(), "{said}{}", String::from_utf8_lossy(&verified.stderr));
-            tell(&said);
-        }
-    }
-}
-
-/// Gives a ledger that stands by the key of the other.
-fn share_key(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for file in ["ledger.key", "ledger.vkey"] {
-        fs::copy(from.join(file), to.join(file)).unwrap();
-    }
-}
-
-impl Member {
-    async fn start(&mut self) {
-        let mut serve = airut();
-        serve.args(["serve", "--config"]).arg(&self.config);
-        self.running = Some(Exchange::start(serve).await);
-    }
-
-    fn address(&self) -> SocketAddr {
-        self.running.as_ref().expect("it runs").address
-    }
-
-    /// What it has in memory, in MiB.
-    fn resident_mib(&self) -> u64 {
-        let pid = self.running.as_ref().expect("it runs").pid();
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has one");
-        line.trim().trim_end_matches("kB").trim().parse::<u64>().expect("a number") / 1024
-    }
-
-    fn signal(&self, signal: &str) {
-        let pid = self.running.as_ref().expect("it runs").pid();
-        let sent = Command::new("sh").args(["-c", &format!("kill -{signal} {pid}")]).status().unwrap();
-        assert!(sent.success(), "{} has ended", self.name);
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_query_asked_at_one_gateway_is_answered_through_another_and_proved_by_a_third_process() {
     let Some(mut cluster) = Cluster::start(1).await else { return };
     // The only register left is at the first gateway.
     assert!(cluster.member("register-2").running.take().unwrap().stop().await.success());
     let subject = persons(cluster.data.path()).remove(0);
-    let second = crate::support::client(cluster.data.path(), cluster.gateways[1], "pirkanmaa").await;
+    let second = client(cluster.data.path(), cluster.gateways[1], "pirkanmaa").await;
     let mut answer = None;
     eventually(PATIENCE, async || {
         answer = second.query(&question("across", &subject), PATIENCE, None).await.ok();
@@ -192,7 +42,7 @@ async fn a_query_asked_at_one_gateway_is_answered_through_another_and_proved_by_
     let book = Book::new(receipt_keys(cluster.data.path()));
     book.enter(&question("across", &subject), &answer.unwrap());
     // The same from the other gateway.
-    let first = crate::support::client(cluster.data.path(), cluster.gateways[0], "pirkanmaa").await;
+    let first = client(cluster.data.path(), cluster.gateways[0], "pirkanmaa").await;
     let again = first.query(&question("across", &subject), PATIENCE, None).await.unwrap();
     book.enter(&question("across", &subject), &again);
     let county = cluster.ledger("pirkanmaa").await;
@@ -283,7 +133,7 @@ async fn while_no_broker_answers_callers_are_told_so_and_then_served_again() {
     let Some(mut cluster) = Cluster::start(1).await else { return };
     let subject = persons(cluster.data.path()).remove(0);
     let address = cluster.gateways[0];
-    let county = crate::support::client(cluster.data.path(), address, "pirkanmaa").await;
+    let county = client(cluster.data.path(), address, "pirkanmaa").await;
     eventually(PATIENCE, async || county.query(&question("before", &subject), PATIENCE, None).await.is_ok()).await;
     let before = cluster.member("gateway-1").resident_mib();
 
@@ -321,12 +171,6 @@ async fn while_no_broker_answers_callers_are_told_so_and_then_served_again() {
     cluster.stop_and_verify().await;
 }
 
-/// What a server says of a service's health; none when it does not say.
-async fn serves(health: &HealthClient<Channel>, service: &str) -> Option<bool> {
-    let checked = health.clone().check(HealthCheckRequest { service: service.to_owned() }).await.ok()?;
-    Some(checked.into_inner().status() == ServingStatus::Serving)
-}
-
 /// The caller's trace.
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
@@ -339,7 +183,7 @@ async fn a_query_through_separate_processes_is_one_trace_in_jaeger() {
     // The register that answers is not at the gateway that asks.
     assert!(cluster.member("register-2").running.take().unwrap().stop().await.success());
     let subject = persons(cluster.data.path()).remove(0);
-    let second = crate::support::client(cluster.data.path(), cluster.gateways[1], "pirkanmaa").await;
+    let second = client(cluster.data.path(), cluster.gateways[1], "pirkanmaa").await;
     eventually(PATIENCE, async || second.query(&question("ready", &subject), PATIENCE, None).await.is_ok()).await;
 
     let mut query = airut();
@@ -392,20 +236,6 @@ fn spans(page: &str) -> BTreeMap<String, usize> {
 }
 
 impl Cluster {
-    /// Looks whether all that was promised is kept: every receipt in the ledger, every repeat the same, every query ended.
-    async fn keeps(&mut self, book: &Book) -> String {
-        let promises = book.promises();
-        let county = self.ledger("pirkanmaa").await;
-        all_are_in_the_ledger(&county, &self.data.join("ledger"), &promises).await;
-        let gateway = crate::support::client(self.data.path(), self.gateways[0], "pirkanmaa").await;
-        all_are_given_again(&gateway, book, &promises).await;
-        let metrics = self.member("gateway-1").running.as_ref().unwrap().metrics_address();
-        eventually(PATIENCE, async || crate::support::gauge(metrics, "airut_queries_open") == Some(0.0)).await;
-        every_query_has_an_end(&self.ledger("auditor").await).await;
-        let receipts = book.receipts.load(Ordering::Relaxed);
-        format!("{} queries answered, {receipts} receipts, all found, all the same", promises.len())
-    }
-
     /// Kills or freezes one part for a while, and brings it back. Says which.
     async fn strike(&mut self, random: &mut StdRng) -> String {
         let hold = Duration::from_millis(random.random_range(100..3000));

@@ -3,6 +3,7 @@
 #![allow(clippy::large_futures, reason = "a test is awaited once")]
 #![allow(clippy::unwrap_used)]
 
+mod processes;
 mod support;
 
 mod cli;
