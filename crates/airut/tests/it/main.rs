@@ -6,6 +6,7 @@
 mod processes;
 mod support;
 
+mod acks;
 mod cli;
 mod cluster;
 mod crash;

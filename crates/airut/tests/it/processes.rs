@@ -10,7 +10,15 @@ use std::{
 
 use airut::dev::Layout;
 use airut_client::Client;
-use airut_testkit::{eventually, free_ports, kafka::Kafka};
+use airut_domain::{
+    partition::{Partition, Topic},
+    record::{Header, Stored},
+};
+use airut_log::{KafkaSettings, Log};
+use airut_testkit::{
+    eventually, free_ports,
+    kafka::{Access, Kafka, Proxy},
+};
 use tonic::transport::Channel;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
@@ -44,18 +52,35 @@ impl Cluster {
     /// Starts it, with its spans sent there.
     pub(crate) async fn start_traced(brokers: u32, otlp_endpoint: Option<&str>) -> Option<Self> {
         let kafka = tokio::task::spawn_blocking(move || Kafka::start(brokers)).await.unwrap()?;
+        let bootstrap = kafka.bootstrap().to_owned();
+        Some(Self::start_on(kafka, &bootstrap, otlp_endpoint).await)
+    }
+
+    /// Starts it on one broker, whom the first gateway, and nobody else, comes to by way of the proxy.
+    pub(crate) async fn start_behind_proxy() -> Option<(Self, Proxy)> {
+        let mut proxy = Proxy::bind().await;
+        let access = Access::Behind { proxy: proxy.address().port() };
+        let kafka = tokio::task::spawn_blocking(move || Kafka::start_with(1, &access)).await.unwrap()?;
+        proxy.lead_to(kafka.behind());
+        let cluster = Self::start_on(kafka, &proxy.address().to_string(), None).await;
+        Some((cluster, proxy))
+    }
+
+    /// Starts it on this Kafka, whose brokers the first gateway is told to be there.
+    async fn start_on(kafka: Kafka, first_gateways: &str, otlp_endpoint: Option<&str>) -> Self {
         let data = Data::new();
         Layout::prepare(data.path()).unwrap();
         let ports = free_ports(2);
         let gateways: Vec<SocketAddr> = ports.iter().map(|port| SocketAddr::from(([127, 0, 0, 1], *port))).collect();
         let mut cluster = Self { data, kafka: Arc::new(kafka), members: Vec::new(), gateways };
         let [one, two] = [cluster.gateways[0].to_string(), cluster.gateways[1].to_string()];
-        cluster.add("gateway-1", "gateway", &one, "");
-        cluster.add("gateway-2", "gateway", &two, "");
-        cluster.add("ledger", "ledger", "127.0.0.1:0", "");
-        cluster.add("ledger-2", "ledger", "127.0.0.1:0", "");
-        cluster.add("register-1", "register", "127.0.0.1:0", &one);
-        cluster.add("register-2", "register", "127.0.0.1:0", &two);
+        let brokers = cluster.kafka.bootstrap().to_owned();
+        cluster.add("gateway-1", "gateway", &one, "", first_gateways);
+        cluster.add("gateway-2", "gateway", &two, "", &brokers);
+        cluster.add("ledger", "ledger", "127.0.0.1:0", "", &brokers);
+        cluster.add("ledger-2", "ledger", "127.0.0.1:0", "", &brokers);
+        cluster.add("register-1", "register", "127.0.0.1:0", &one, &brokers);
+        cluster.add("register-2", "register", "127.0.0.1:0", &two, &brokers);
         for member in &mut cluster.members {
             if member.name == "ledger-2" {
                 share_key(&cluster.data.join("ledger/ledger"), &cluster.data.join("ledger-2/ledger"));
@@ -67,13 +92,13 @@ impl Cluster {
             }
             member.start().await;
         }
-        Some(cluster)
+        cluster
     }
 
-    fn add(&mut self, name: &'static str, role: &str, listen: &str, server: &str) {
+    fn add(&mut self, name: &'static str, role: &str, listen: &str, server: &str, brokers: &str) {
         let at = |file: &str| self.data.join(file).display().to_string();
-        let (replication, min_in_sync) = if self.kafka.size() < 3 { (1, 1) } else { (3, 2) };
-        let brokers: Vec<String> = self.kafka.bootstrap().split(',').map(|broker| format!("'{broker}'")).collect();
+        let (replication, min_in_sync) = self.replicas();
+        let brokers: Vec<String> = brokers.split(',').map(|broker| format!("'{broker}'")).collect();
         let text = format!(
             "roles = ['{role}']\nlisten = '{listen}'\nmetrics_listen = '127.0.0.1:0'\ndata = '{}'\npartners = '{}'\n\
              ledger.origin = 'airut.example/test'\n\
@@ -99,6 +124,18 @@ impl Cluster {
         let config = self.data.join(&format!("{name}.toml"));
         fs::write(&config, text).unwrap();
         self.members.push(Member { name, config, running: None });
+    }
+
+    /// How many brokers have each record, and how many of them must.
+    fn replicas(&self) -> (u16, u16) {
+        if self.kafka.size() < 3 { (1, 1) } else { (3, 2) }
+    }
+
+    /// The log itself, beside the processes.
+    pub(crate) async fn log(&self) -> Log {
+        let (replication, min_in_sync) = self.replicas();
+        let at = KafkaSettings::at(self.kafka.bootstrap().split(','));
+        Log::kafka(KafkaSettings { replication, min_in_sync, ..at }).await.expect("its topics are there")
     }
 
     pub(crate) fn member(&mut self, name: &str) -> &mut Member {
@@ -182,4 +219,23 @@ impl Member {
 pub(crate) async fn serves(health: &HealthClient<Channel>, service: &str) -> Option<bool> {
     let checked = health.clone().check(HealthCheckRequest { service: service.to_owned() }).await.ok()?;
     Some(checked.into_inner().status() == ServingStatus::Serving)
+}
+
+/// Every record of the topic, as it lies in the log.
+pub(crate) async fn records(log: &Log, topic: Topic) -> Vec<(Arc<Stored>, Header)> {
+    let mut records = Vec::new();
+    for partition in Partition::all().filter(|partition| partition.topic == topic) {
+        let mut next = log.start(partition).await.unwrap();
+        let end = log.end(partition).await.unwrap();
+        while next < end {
+            let some = log.read(partition, next..end, usize::MAX).await.unwrap();
+            next += some.len() as u64;
+            records.extend(some);
+        }
+    }
+    let decoded = |stored: Arc<Stored>| {
+        let header = airut_wire::record::decode(&stored.header).expect("a header");
+        (stored, header)
+    };
+    records.into_iter().map(decoded).collect()
 }

@@ -13,10 +13,12 @@
 //! What it must never do: outlive the process that started it, whether that drops it, ends or is killed.
 
 mod node;
+mod proxy;
 mod settings;
 
 use std::{
     env, fs,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::Command,
     sync::{Mutex, MutexGuard},
@@ -26,6 +28,7 @@ use std::{
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+pub use self::proxy::Proxy;
 use self::{node::Node, settings::ClusterPlan};
 use crate::{Pki, parts};
 
@@ -55,6 +58,12 @@ pub enum Access {
         /// The subjects that may do anything, as Kafka writes them: `CN=kela,O=kela,C=FI`. When there are none, any
         /// client may.
         may: Vec<String>,
+    },
+    /// Anyone, unencrypted, at each node's own address, or by way of a proxy at this port of 127.0.0.1, which is to lead to
+    /// [`Kafka::behind`]. For one node.
+    Behind {
+        /// The proxy's port.
+        proxy: u16,
     },
 }
 
@@ -114,6 +123,7 @@ pub struct Kafka {
     installation: Installation,
     nodes: Vec<Mutex<Node>>,
     bootstrap: String,
+    behind: SocketAddr,
     // Last: the nodes are gone before their files.
     _dir: TempDir,
 }
@@ -150,9 +160,10 @@ impl Kafka {
         let dir = tempfile::Builder::new().prefix(&prefix).tempdir().expect("a temporary directory can be made");
         let plan = ClusterPlan::new(nodes, access.clone());
         let bootstrap = plan.bootstrap();
+        let behind = SocketAddr::from((Ipv4Addr::LOCALHOST, plan.behind()));
         let nodes = plan.lay(dir.path(), installation)?;
         let nodes: Vec<_> = nodes.into_iter().map(Mutex::new).collect();
-        let kafka = Self { installation: installation.clone(), nodes, bootstrap, _dir: dir };
+        let kafka = Self { installation: installation.clone(), nodes, bootstrap, behind, _dir: dir };
         for node in 0..kafka.nodes.len() {
             kafka.node(node).spawn(installation);
         }
@@ -165,6 +176,11 @@ impl Kafka {
     /// The addresses to begin with, separated by commas.
     pub fn bootstrap(&self) -> &str {
         &self.bootstrap
+    }
+
+    /// Where a proxy is to lead, with [`Access::Behind`].
+    pub fn behind(&self) -> SocketAddr {
+        self.behind
     }
 
     /// One of Kafka's programs, to be given its arguments: see [`Installation::program`].

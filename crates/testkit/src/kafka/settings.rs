@@ -19,19 +19,27 @@ struct Ports {
     client: u16,
     internal: u16,
     controller: u16,
+    /// The listener that is advertised as the proxy's, where there is one.
+    behind: u16,
 }
 
 impl ClusterPlan {
     pub(super) fn new(nodes: u32, access: Access) -> Self {
-        let ports = free_ports(3 * nodes as usize);
+        let ports = free_ports(4 * nodes as usize);
+        let ports = ports.chunks_exact(4);
         let nodes =
-            ports.chunks_exact(3).map(|ports| Ports { client: ports[0], internal: ports[1], controller: ports[2] });
+            ports.map(|ports| Ports { client: ports[0], internal: ports[1], controller: ports[2], behind: ports[3] });
         Self { access, nodes: nodes.collect() }
     }
 
     pub(super) fn bootstrap(&self) -> String {
         let addresses: Vec<_> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.client)).collect();
         addresses.join(",")
+    }
+
+    /// The port of the first node's listener behind the proxy.
+    pub(super) fn behind(&self) -> u16 {
+        self.nodes[0].behind
     }
 
     /// Writes the nodes' files. Only the first is formatted by Kafka itself, the others like it: that saves a Java each.
@@ -51,18 +59,26 @@ impl ClusterPlan {
     }
 
     fn properties(&self, number: usize, home: &Path) -> String {
-        let Ports { client, internal, controller } = &self.nodes[number];
+        let Ports { client, internal, controller, behind } = &self.nodes[number];
         let size = self.nodes.len();
         let voters = self.nodes.iter().enumerate().map(|(n, node)| format!("{}@127.0.0.1:{}", n + 1, node.controller));
         let voters = voters.collect::<Vec<_>>().join(",");
         let (protocol, access) = self.access();
+        let (listener, advertised, of_protocol) = match self.access {
+            Access::Open | Access::Tls { .. } => Default::default(),
+            Access::Behind { proxy } => (
+                format!(",BEHIND://127.0.0.1:{behind}"),
+                format!(",BEHIND://127.0.0.1:{proxy}"),
+                ",BEHIND:PLAINTEXT".to_owned(),
+            ),
+        };
         format!(
             "process.roles=broker,controller\n\
              node.id={id}\n\
              controller.quorum.voters={voters}\n\
-             listeners=CLIENT://127.0.0.1:{client},INTERNAL://127.0.0.1:{internal},CONTROLLER://127.0.0.1:{controller}\n\
-             advertised.listeners=CLIENT://127.0.0.1:{client},INTERNAL://127.0.0.1:{internal}\n\
-             listener.security.protocol.map=CLIENT:{protocol},INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+             listeners=CLIENT://127.0.0.1:{client},INTERNAL://127.0.0.1:{internal},CONTROLLER://127.0.0.1:{controller}{listener}\n\
+             advertised.listeners=CLIENT://127.0.0.1:{client},INTERNAL://127.0.0.1:{internal}{advertised}\n\
+             listener.security.protocol.map=CLIENT:{protocol},INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT{of_protocol}\n\
              inter.broker.listener.name=INTERNAL\n\
              controller.listener.names=CONTROLLER\n\
              {access}\
@@ -89,7 +105,7 @@ impl ClusterPlan {
     /// The protocol of clients, and what it needs besides.
     fn access(&self) -> (&str, String) {
         match &self.access {
-            Access::Open => ("PLAINTEXT", String::new()),
+            Access::Open | Access::Behind { .. } => ("PLAINTEXT", String::new()),
             Access::Tls { ca, certificate, key, may } => {
                 let pem = |path: &Path| {
                     let text = fs::read_to_string(path).expect("the PKI's files are there");
