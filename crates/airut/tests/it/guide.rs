@@ -3,32 +3,36 @@
 //! What is changed before a page is run: where the exchange is and where its files lie, because a test has no fixed port and no
 //! directory of its own in the clone. Nothing else. A fenced block's first line says what becomes of it: `sh` is run and must
 //! succeed, `sh fails` must fail, `sh install` is what `.ci/run` does, `sh server` is started by the test, and `python` is a
-//! piece of a file in docs/examples.
+//! piece of a file in docs/examples. `sh cluster` is run by `local`.
 
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use airut_testkit::{available, require};
 use tokio::time::timeout;
 
-use crate::support::{Data, Exchange, PATIENCE, airut, dev};
+use crate::support::{Data, Exchange, airut, dev};
+
+/// What only a page that hangs exceeds.
+const PAGE: Duration = Duration::from_secs(300);
 
 const GUIDE: &str = include_str!("../../../../docs/partner-guide.md");
 const README: &str = include_str!("../../../../README.md");
-const OPERATING: &str = include_str!("../../../../docs/operating.md");
+pub(crate) const OPERATING: &str = include_str!("../../../../docs/operating.md");
 
 /// A fenced block of a page.
-struct Block {
+pub(crate) struct Block {
     /// What stands behind the fence.
-    kind: String,
-    text: String,
+    pub(crate) kind: String,
+    pub(crate) text: String,
 }
 
-fn blocks(page: &str) -> Vec<Block> {
+pub(crate) fn blocks(page: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut open: Option<Block> = None;
     for line in page.lines() {
@@ -44,13 +48,13 @@ fn blocks(page: &str) -> Vec<Block> {
 }
 
 /// The clone's root.
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
 /// Runs blocks in one bash, each with the variables and functions of those before it, and gives all they print. Each must end
 /// as its fence says.
-async fn run(blocks: &[Block], directory: &Path, environment: &[(&str, String)]) -> String {
+pub(crate) async fn run(blocks: &[Block], directory: &Path, environment: &[(&str, String)]) -> String {
     let mut script = String::from("set -o pipefail\n");
     for (number, block) in blocks.iter().enumerate() {
         let file = directory.join(format!("block-{number}.sh"));
@@ -67,7 +71,7 @@ async fn run(blocks: &[Block], directory: &Path, environment: &[(&str, String)])
     bash.arg("page.sh").current_dir(directory).stdin(Stdio::null());
     bash.stdout(output.try_clone().unwrap()).stderr(output).kill_on_drop(true);
     bash.envs(environment.iter().map(|(name, value)| (name, value)));
-    let ended = timeout(PATIENCE, bash.status()).await;
+    let ended = timeout(PAGE, bash.status()).await;
     let told = fs::read_to_string(directory.join("page.out")).unwrap();
     let status = ended.unwrap_or_else(|_| panic!("the page hangs after\n{told}")).unwrap();
     assert!(status.success(), "{told}\nblocks:\n{}", texts(blocks));
@@ -177,7 +181,7 @@ async fn the_commands_of_the_readme_work_as_written() {
 }
 
 /// With the binary that was built for the tests.
-fn built(block: Block) -> Block {
+pub(crate) fn built(block: Block) -> Block {
     let binary = env!("CARGO_BIN_EXE_airut");
     let text = block.text.replace("cargo run --release --", binary).replace("target/release/airut", binary);
     Block { text, ..block }

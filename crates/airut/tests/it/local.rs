@@ -1,40 +1,32 @@
-//! `deploy/local`: what it starts serves, and what it stops is whole.
+//! `deploy/local`, as docs/operating.md walks through it: what it starts serves, and what it stops is whole.
 
 use std::{
     net::{Ipv4Addr, TcpListener},
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::Command,
 };
 
-use airut_testkit::{eventually, free_ports, kafka::Installation, require};
+use airut_testkit::{available, free_ports, kafka::Installation, require};
 
-use crate::support::{Data, PATIENCE, airut, persons, tell};
+use crate::{
+    guide::{Block, OPERATING, blocks, built, root, run},
+    support::{Data, tell},
+};
 
 /// The ports that it uses, one after the other.
 const PORTS: u16 = 30;
 
+/// The first of them on the page.
+const FIRST_PORT: u16 = 17_000;
+
 /// A cluster in this directory; stopped when it is dropped, for a test that has failed.
 struct Local(PathBuf);
 
-impl Local {
-    async fn run(&self, script: &str, argument: Option<&str>, first_port: u16) -> Output {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let mut command = Command::new(root.join("deploy/local").join(script));
-        command.args(argument).arg(&self.0);
-        command.env("AIRUT_PORTS", first_port.to_string()).env("AIRUT_BIN", env!("CARGO_BIN_EXE_airut"));
-        if std::env::var_os("AIRUT_JAEGER").is_none() {
-            // Another suite says whether it is required.
-            command.env("AIRUT_JAEGER", "");
-        }
-        tokio::task::spawn_blocking(move || command.output().expect("it can be run")).await.unwrap()
-    }
-}
-
 impl Drop for Local {
     fn drop(&mut self) {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/local/down");
         // Where all has gone well there is nothing left to stop.
-        drop(Command::new(script).arg(&self.0).output());
+        drop(Command::new(root().join("deploy/local/down")).arg(&self.0).output());
     }
 }
 
@@ -45,37 +37,46 @@ fn free_range() -> u16 {
     firsts.into_iter().find(|first| (*first..first + PORTS).all(is_free)).expect("there are thirty ports in a row")
 }
 
-fn assert_success(what: &str, output: &Output) {
-    let (said, faults) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{what}:\n{said}{faults}");
+/// The block with the cluster's ports in place of the page's.
+fn at(first_port: u16, block: Block) -> Block {
+    // By way of marks: the two ranges may overlap.
+    let mark = |number: u16| format!("<port {number}>");
+    let marked = |text: String, number: u16| text.replace(&(FIRST_PORT + number).to_string(), &mark(number));
+    let moved = |text: String, number: u16| text.replace(&mark(number), &(first_port + number).to_string());
+    let text = (0..PORTS).fold(block.text, marked);
+    Block { text: (0..PORTS).fold(text, moved), ..block }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_local_cluster_comes_up_answers_and_goes_down_whole() {
-    if require("kafka", Installation::find()).is_none() {
-        return;
+async fn an_operator_is_walked_through_a_cluster_on_one_machine() {
+    let jaeger = std::env::var("AIRUT_JAEGER").ok().filter(|program| Path::new(program).is_file());
+    let parts = (require("kafka", Installation::find()), require("jaeger", jaeger), available("curl"), available("jq"));
+    let (Some(_), Some(_), true, true) = parts else { return };
+    let place = Data::new();
+    symlink(root().join("deploy"), place.join("deploy")).unwrap();
+    let (local, first_port) = (Local(place.join("airut-local")), free_range());
+
+    let page = blocks(OPERATING).into_iter().filter(|block| block.kind == "sh cluster");
+    let page: Vec<Block> = page.map(|block| at(first_port, built(block))).collect();
+    let environment = [("AIRUT_PORTS", first_port.to_string()), ("AIRUT_BIN", env!("CARGO_BIN_EXE_airut").to_owned())];
+    let told = run(&page, place.path(), &environment).await;
+    tell(&told);
+
+    for expected in [
+        "serving      airut.v1.QueryService",
+        "serving      airut.v1.LedgerService",
+        "airut-query: airut.v1.QueryService/QueryBenefits",
+        "airut-gateway: send airut.queries",
+        "airut-register: answer",
+        "airut_streams_open ",
+        "  kafka-2 runs already",
+        "verified: every record is in the tree",
+    ] {
+        assert!(told.contains(expected), "{expected} is missing in\n{told}");
     }
-    let data = Data::new();
-    let (local, first_port) = (Local(data.join("local")), free_range());
-    let up = local.run("up", None, first_port).await;
-    assert_success("up", &up);
-    tell(&String::from_utf8_lossy(&up.stdout));
-
-    let subject = persons(&local.0.join("exchange")).remove(0);
-    eventually(PATIENCE, async || {
-        let mut query = airut();
-        query.args(["query", "--as", "pirkanmaa", "--subject-stdin", "--data"]).arg(local.0.join("exchange"));
-        query.args(["--server", &format!("127.0.0.1:{}", first_port + 21)]);
-        crate::cli::run(query, &subject).await.status.success()
-    })
-    .await;
-
-    assert_success("down", &local.run("down", Some("--roles"), first_port).await);
-    let mut verify = airut();
-    verify.args(["ledger", "verify", "--config"]).arg(local.0.join("ledger.toml"));
-    let verified = tokio::task::spawn_blocking(move || verify.output().unwrap()).await.unwrap();
-    assert_success("verify", &verified);
-    assert_success("down", &local.run("down", None, first_port).await);
+    let answers = told.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let answered = answers.filter(|answer| answer["receipt"]["verified"] == true).count();
+    assert_eq!(answered, 4, "each gateway twice:\n{told}");
     let left = std::fs::read_dir(local.0.join("run")).unwrap().count();
     assert_eq!(left, 0, "every process has ended");
 }
