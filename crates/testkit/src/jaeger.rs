@@ -1,6 +1,6 @@
 //! A real Jaeger: collector and query service in one process, keeping its traces in memory.
 //!
-//! `AIRUT_JAEGER` names the program, which `.ci/run` builds from its Go module. Where it is missing, [`Jaeger::start`] says so
+//! `AIRUT_JAEGER` names the program, which `deploy/fetch` builds from its Go module. Where it is missing, [`Jaeger::start`] says so
 //! and gives nothing.
 
 use std::{

@@ -10,6 +10,7 @@ mod acks;
 mod cli;
 mod cluster;
 mod crash;
+mod deploy;
 mod disk;
 mod gateways;
 mod guide;

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! It is the server from Maven Central, run by the machine's Java; `AIRUT_KAFKA_LIB` names the directory of its jars,
-//! and `.ci/run` puts them there. Where Java or the jars are missing, [`Kafka::start`] says so and gives nothing.
+//! and `deploy/fetch` puts them there. Where Java or the jars are missing, [`Kafka::start`] says so and gives nothing.
 //!
 //! What it must never do: outlive the process that started it, whether that drops it, ends or is killed.
 
