@@ -296,6 +296,7 @@ impl Gateway {
         let tail = self.log.tail(&self.folds.positions());
         if let Err(cause) = self.folds.run(tail, self.stop_folds.clone()).await {
             tracing::error!(%cause, "the folds can not go on");
+            self.folds.end();
             self.failure.send_replace(Some(Arc::new(cause.into())));
             self.stop.cancel();
         }

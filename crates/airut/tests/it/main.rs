@@ -18,5 +18,6 @@ mod hostile;
 mod local;
 mod partners;
 mod privacy;
+mod rules;
 mod sync;
 mod traces;

@@ -146,6 +146,8 @@ struct Shared {
     decided_order: VecDeque<Position>,
     ending: BTreeMap<QueryKey, Vec<oneshot::Sender<End>>>,
     streams: BTreeMap<StreamId, Attached>,
+    /// No record is taken in any more.
+    over: bool,
 }
 
 impl Folds {
@@ -160,6 +162,7 @@ impl Folds {
             decided_order: VecDeque::new(),
             ending: BTreeMap::new(),
             streams: BTreeMap::new(),
+            over: false,
         };
         Ok(Self {
             own,
@@ -203,6 +206,18 @@ impl Folds {
         self.settle().await?;
         self.lock().state.flush();
         self.settle().await
+    }
+
+    /// No record will be taken in any more: nobody need wait for the fold's word on one.
+    pub(crate) fn end(&self) {
+        let mut shared = self.lock();
+        shared.over = true;
+        shared.waiting.clear();
+    }
+
+    /// Whether no record is taken in any more.
+    pub(crate) fn are_over(&self) -> bool {
+        self.lock().over
     }
 
     /// Waits until the fold has read up to these offsets.
@@ -471,7 +486,9 @@ impl Shared {
             return Ok(verdict);
         }
         let (tell, told) = oneshot::channel();
-        self.waiting.insert(position, tell);
+        if !self.over {
+            self.waiting.insert(position, tell);
+        }
         Err(told)
     }
 

@@ -132,7 +132,9 @@ impl Gateway {
         self.folds.detach(&stream);
         for _ in 0..CLOSING_TRIES {
             let closed = Event::StreamClosed(stream.clone());
-            if self.propose(Partition::only(Topic::Members), closed, None, "").await.is_ok() {
+            let proposed = self.propose(Partition::only(Topic::Members), closed, None, "").await;
+            // Where no fold will ever say so, the others learn of it with the gateway's end.
+            if proposed.is_ok() || self.folds.are_over() {
                 return;
             }
             tokio::time::sleep(self.world.jittered(LET_GO)).await;
