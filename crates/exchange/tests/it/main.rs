@@ -15,5 +15,6 @@ mod reception;
 mod refusals;
 
 mod edge;
+mod engines;
 mod folds;
 mod trimming;

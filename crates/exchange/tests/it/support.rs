@@ -164,13 +164,7 @@ impl Sandbox {
         request: v1::QueryBenefitsRequest,
         patience: Duration,
     ) -> Asked {
-        let gateway = self.gateways[at].clone();
-        let caller = gateway.folds().registry().current(&partner.parse().unwrap()).expect("an active partner");
-        let deadline = self.ground.now() + patience;
-        let (reply, answer) = oneshot::channel();
-        let asking = Asking { caller, request, deadline, traceparent: String::new() };
-        tokio::spawn(async move { gateway.query_benefits(asking, reply).await });
-        Asked(answer)
+        ask(&self.gateways[at], partner, request, self.ground.now() + patience)
     }
 
     /// Connects a responder's stream to a gateway, as `kela`.
@@ -184,12 +178,7 @@ impl Sandbox {
 
     /// Connects a call of `Serve` in which nothing is said yet.
     pub(crate) fn connect(&self, at: usize, partner: &str) -> Responder {
-        let gateway = self.gateways[at].clone();
-        let responder = gateway.folds().registry().current(&partner.parse().unwrap()).expect("an active partner");
-        let (to_gateway, from) = mpsc::channel(64);
-        let (to, from_gateway) = mpsc::channel(64);
-        tokio::spawn(async move { gateway.serve(Answering { responder, from, to }).await });
-        Responder { to_gateway, from_gateway }
+        connect(&self.gateways[at], partner)
     }
 
     /// The records of a query, in their order, each with why it does not count, where it does not.
@@ -236,6 +225,26 @@ impl Sandbox {
         let writer = self.ground.writer("reader");
         self.ground.records(topic).iter().map(|(stored, header)| writer.open_body(stored, header).unwrap()).collect()
     }
+}
+
+/// Asks at a gateway, as this partner.
+pub(crate) fn ask(gateway: &Gateway, partner: &str, request: v1::QueryBenefitsRequest, deadline: Timestamp) -> Asked {
+    let gateway = gateway.clone();
+    let caller = gateway.folds().registry().current(&partner.parse().unwrap()).expect("an active partner");
+    let (reply, answer) = oneshot::channel();
+    let asking = Asking { caller, request, deadline, traceparent: String::new() };
+    tokio::spawn(async move { gateway.query_benefits(asking, reply).await });
+    Asked(answer)
+}
+
+/// Connects a call of `Serve` to a gateway, as this partner.
+pub(crate) fn connect(gateway: &Gateway, partner: &str) -> Responder {
+    let gateway = gateway.clone();
+    let responder = gateway.folds().registry().current(&partner.parse().unwrap()).expect("an active partner");
+    let (to_gateway, from) = mpsc::channel(64);
+    let (to, from_gateway) = mpsc::channel(64);
+    tokio::spawn(async move { gateway.serve(Answering { responder, from, to }).await });
+    Responder { to_gateway, from_gateway }
 }
 
 /// Waits until the gateway has read every record that is there now.

@@ -10,25 +10,27 @@ use airut_domain::{
     time::Timestamp,
 };
 use airut_exchange::FoldStore;
-use airut_log::Faults;
+use airut_log::{Faults, Log, Writer};
 use tokio::time::{advance, sleep};
 
 use crate::support::{Sandbox, caught_up, request};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What the ledger does: orders every record there is, and signs.
 async fn seal(sandbox: &Sandbox) {
-    let log = sandbox.ground.log();
+    seal_log(&sandbox.ground.log(), &sandbox.ground.writer("ledger")).await;
+    sandbox.caught_up().await;
+}
+
+/// What the ledger does: orders every record there is, and signs.
+pub(crate) async fn seal_log(log: &Log, ledger: &Writer) {
     let mut runs = Vec::new();
     for partition in Partition::all().filter(|partition| partition.topic != Topic::Order) {
         runs.push((partition, log.end(partition).await.unwrap()));
     }
-    let ledger = sandbox.ground.writer("ledger");
     for order in [Order::Run(Runs { runs }), Order::Checkpoint("signed".into())] {
         ledger.append(Partition::only(Topic::Order), order, None, "").await.unwrap();
     }
-    sandbox.caught_up().await;
 }
 
 async fn starts(sandbox: &Sandbox, topic: Topic) -> Vec<u64> {
