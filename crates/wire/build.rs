@@ -7,8 +7,8 @@ use prost::Message;
 fn main() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
     println!("cargo::rerun-if-changed={}", root.display());
-    let files =
-        ["common", "matter", "query", "ledger", "partner"].map(|name| root.join(format!("airut/v1/{name}.proto")));
+    let files = ["common", "matter", "query", "ledger", "partner", "delivery"]
+        .map(|name| root.join(format!("airut/v1/{name}.proto")));
     let record = root.join("airut/log/v1/record.proto");
     let descriptors = protox::compile(files.iter().chain([&record]), [&root])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);

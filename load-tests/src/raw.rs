@@ -64,6 +64,7 @@ impl Sizes {
                     Kind::Query(Event::Asked(_)) => asked.add(stored.header.len(), stored.body.len()),
                     Kind::Query(Event::Answered(_)) => answered.add(stored.header.len(), stored.body.len()),
                     Kind::Query(Event::Rerouted(_) | Event::NotDisclosed(_) | Event::Repeated(_))
+                    | Kind::Message(_)
                     | Kind::Refusal(_)
                     | Kind::Partner(_)
                     | Kind::Member(_)

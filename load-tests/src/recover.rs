@@ -214,6 +214,7 @@ impl Filler {
                     Kind::Query(Event::Asked(command)) => asked = Some((command, body)),
                     Kind::Query(Event::Answered(command)) => answered = Some((command, body)),
                     Kind::Query(Event::Rerouted(_) | Event::NotDisclosed(_) | Event::Repeated(_))
+                    | Kind::Message(_)
                     | Kind::Refusal(_)
                     | Kind::Partner(_)
                     | Kind::Member(_)

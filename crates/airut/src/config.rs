@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use airut_exchange::Catalogue;
 use airut_log::{KafkaCertificate, KafkaSettings, KafkaTls};
 use serde::Deserialize;
 
@@ -34,6 +35,8 @@ pub struct Config {
     pub keys: Keys,
     /// The directory of the partners' definitions.
     pub partners: PathBuf,
+    /// The directory of the message types' definitions and schemas.
+    pub message_types: PathBuf,
     /// The ledger.
     pub ledger: LedgerConfig,
     /// The reference responder.
@@ -171,6 +174,7 @@ struct Raw {
     tls: Tls,
     keys: Keys,
     partners: PathBuf,
+    message_types: Option<PathBuf>,
     ledger: LedgerConfig,
     register: RegisterConfig,
     telemetry: TelemetryConfig,
@@ -187,6 +191,7 @@ impl Default for Raw {
             tls: Tls::default(),
             keys: Keys::default(),
             partners: PathBuf::new(),
+            message_types: None,
             ledger: LedgerConfig::default(),
             register: RegisterConfig::default(),
             telemetry: TelemetryConfig::default(),
@@ -333,6 +338,7 @@ fn check(raw: Raw, roles: &[Role], mut faults: Vec<String>) -> Result<Config, Fa
     if raw.data.as_os_str().is_empty() {
         faults.push("data: a directory is required".to_owned());
     }
+    let message_types = raw.message_types.unwrap_or_else(|| raw.partners.with_file_name("message-types"));
     let log = log(raw.log, &raw.data, &roles, &mut faults);
     if roles.contains(&Role::Gateway) || roles.contains(&Role::Ledger) {
         readable(&mut faults, "tls.certificate", &raw.tls.certificate);
@@ -345,6 +351,9 @@ fn check(raw: Raw, roles: &[Role], mut faults: Vec<String>) -> Result<Config, Fa
         required(&mut faults, "keys.receipt", &raw.keys.receipt);
         if !raw.partners.is_dir() {
             faults.push(format!("partners: {} is not a directory", raw.partners.display()));
+        }
+        if let Err(found) = Catalogue::load(&message_types) {
+            faults.extend(found.into_iter().map(|fault| format!("message_types: {fault}")));
         }
     }
     if roles.contains(&Role::Ledger) && !roles.contains(&Role::Gateway) {
@@ -379,6 +388,7 @@ fn check(raw: Raw, roles: &[Role], mut faults: Vec<String>) -> Result<Config, Fa
         tls: raw.tls,
         keys: raw.keys,
         partners: raw.partners,
+        message_types,
         ledger: raw.ledger,
         register: raw.register,
         telemetry: raw.telemetry,

@@ -37,6 +37,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// The partners' definitions that a new data directory begins with.
 const PARTNERS: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/partners.rs"));
 
+/// The message types and their schemas that it begins with.
+const MESSAGE_TYPES: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/message-types.rs"));
+
 /// Options of `airut dev`.
 #[derive(Clone, Debug, Args)]
 pub struct Options {
@@ -76,7 +79,7 @@ impl Layout {
     /// With the file that can not be written.
     pub fn prepare(dir: &Path) -> anyhow::Result<Self> {
         let layout = Self { dir: dir.to_owned() };
-        for sub in ["", "pki", "keys", "partners"] {
+        for sub in ["", "pki", "keys", "partners", "message-types"] {
             let sub = layout.dir.join(sub);
             fs::create_dir_all(&sub).with_context(|| sub.display().to_string())?;
         }
@@ -122,6 +125,7 @@ impl Layout {
             },
             keys: Keys { ring: self.ring(), receipt: self.receipt_key(), edge: self.edge_ring() },
             partners: self.dir.join("partners"),
+            message_types: self.dir.join("message-types"),
             ledger: LedgerConfig { origin: "airut.example/dev".to_owned() },
             register: RegisterConfig {
                 server: None,
@@ -154,6 +158,9 @@ impl Layout {
     fn write_partners(&self) -> anyhow::Result<()> {
         for (name, text) in PARTNERS {
             write_new(&self.dir.join("partners").join(name), text)?;
+        }
+        for (name, text) in MESSAGE_TYPES {
+            write_new(&self.dir.join("message-types").join(name), text)?;
         }
         Ok(())
     }

@@ -15,14 +15,15 @@ use std::{
 use airut_client::Client;
 use airut_domain::{id::Incarnation, registry::Registry};
 use airut_exchange::{
-    CallerOf, FoldStore, Gateway, GatewayError, ReceiptKey, Reception, Settings, Stranger, World, partner_service,
-    query_service,
+    CallerOf, Catalogue, FoldStore, Gateway, GatewayError, ReceiptKey, Reception, Settings, Stranger, World,
+    delivery_service, partner_service, query_service,
 };
 use airut_identity::{Bounds, Listener, Peer, TlsSettings};
 use airut_ledger::Ledger;
 use airut_log::{EdgeRing, Embedded, KeyRing, Log};
 use airut_register::Register;
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
@@ -141,9 +142,17 @@ impl Node {
         let author: Incarnation = format!("{}-{}", role.name(), uuid::Uuid::now_v7()).parse().context("incarnation")?;
         let reception = match role {
             Role::Gateway => {
-                let gateway = start_gateway(config, &log, &author, world).await?;
+                let seen = tasks::changed_at(&config.message_types);
+                let loaded = Catalogue::load(&config.message_types);
+                let loaded = loaded.map_err(|faults| anyhow::anyhow!("message_types: {}", faults.join("\n  ")))?;
+                let catalogue = Arc::new(ArcSwap::from_pointee(loaded));
+                let gateway = start_gateway(config, &log, &author, Arc::clone(&catalogue), world).await?;
+                let watching =
+                    tasks::watch_message_types(catalogue, config.message_types.clone(), seen, self.stopping.clone());
+                self.tasks.spawn(watching);
                 tasks::apply_partners(&gateway, &config.partners).await?;
                 routes.add_service(query_service(gateway.clone(), Arc::clone(&caller_of)));
+                routes.add_service(delivery_service(gateway.clone(), Arc::clone(&caller_of)));
                 self.gateway = Some(gateway.clone());
                 gateway.reception().clone()
             }
@@ -202,6 +211,7 @@ impl Node {
         if let Some(gateway) = &self.gateway {
             self.tasks.spawn(tasks::watch_partners(gateway.clone(), config.partners.clone(), stop()));
             self.tasks.spawn(tasks::trim(gateway.clone(), stop()));
+            self.tasks.spawn(tasks::inbox_gauges(gateway.clone(), world.clone(), stop()));
             roles.push(health::Watched::Gateway(gateway.clone(), log.clone()));
         }
         if let Some(ledger) = &self.ledger {
@@ -365,11 +375,13 @@ async fn start_gateway(
     config: &Config,
     log: &Log,
     incarnation: &Incarnation,
+    catalogue: Arc<ArcSwap<Catalogue>>,
     world: &World,
 ) -> anyhow::Result<Gateway> {
     let settings = Settings {
         log: log.clone(),
         ring: Arc::new(KeyRing::load(&config.keys.ring).context("keys.ring")?),
+        catalogue,
         receipt_key: ReceiptKey::open_or_create(&config.keys.receipt, world).context("keys.receipt")?,
         folds: FoldStore::File(config.data.join("folds.sqlite")),
         incarnation: incarnation.clone(),

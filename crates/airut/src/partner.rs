@@ -7,8 +7,9 @@ use std::{
 
 use airut_client::Client;
 use airut_domain::{
+    delivery::{Direction, Quota, Right},
     id::PartnerId,
-    partner::{CertificateMatch, CertificateName, Contract, Fingerprint, Kind, Partner, State},
+    partner::{CertificateMatch, CertificateName, Contract, Fingerprint, Partner, State},
 };
 use airut_wire::v1;
 use anyhow::{Context, anyhow, bail};
@@ -218,7 +219,7 @@ fn list_table(partners: &[(Partner, i32)]) -> String {
         table.add_row([
             partner.id.to_string(),
             partner.name.clone(),
-            kind(partner.kind).to_owned(),
+            partner.kind.to_string(),
             state(partner.state).to_owned(),
             version.to_string(),
             partner.certificates.len().to_string(),
@@ -231,8 +232,8 @@ fn list_table(partners: &[(Partner, i32)]) -> String {
 
 /// A definition for people: who it is, what it is known by, what it may ask.
 fn text(partner: &Partner, version: i32) -> String {
-    let Partner { id, name, kind: of, state: now, revoked, certificates, contracts } = partner;
-    let mut text = format!("{id}  {name}\n{}, {}, version {version}\n\nKnown by", kind(*of), state(*now));
+    let Partner { id, name, kind: of, state: now, revoked, certificates, contracts, deliveries, quota } = partner;
+    let mut text = format!("{id}  {name}\n{}, {}, version {version}\n\nKnown by", of, state(*now));
     for known in certificates {
         text.push_str(&format!("\n  {}  issued by {}", named(known), known.issuer));
     }
@@ -244,7 +245,46 @@ fn text(partner: &Partner, version: i32) -> String {
     } else {
         text.push_str(&format!("\n\nMay ask\n{}", grants(contracts)));
     }
+    if !deliveries.is_empty() {
+        text.push_str(&format!("\n\nMay send and receive\n{}", rights(deliveries)));
+    }
+    if let Some(quota) = quota {
+        text.push_str(&format!("\n\nAt most {}", bounds(*quota)));
+    }
     text
+}
+
+fn rights(rights: &[Right]) -> String {
+    let mut table = table(&["DIRECTION", "WITH", "PURPOSE", "ACT", "TYPES"]);
+    for right in rights {
+        let types: Vec<&str> = right.message_types.iter().map(|name| name.as_str()).collect();
+        let with: Vec<String> = right.with.iter().map(ToString::to_string).collect();
+        table.add_row([
+            direction(right.direction).to_owned(),
+            with.join(", "),
+            right.purpose.to_string(),
+            right.legal_basis.to_string(),
+            types.join(", "),
+        ]);
+    }
+    table.trim_fmt()
+}
+
+const fn direction(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Send => "send",
+        Direction::Receive => "receive",
+    }
+}
+
+fn bounds(quota: Quota) -> String {
+    let parts = [
+        quota.messages_per_second.map(|most| format!("{most} messages a second")),
+        quota.in_flight.map(|most| format!("{most} without an outcome")),
+        quota.stored_messages.map(|most| format!("{most} that have not ended")),
+        quota.stored_bytes.map(|most| format!("{most} bytes of them")),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 fn named(known: &CertificateMatch) -> String {
@@ -274,18 +314,6 @@ fn grants(contracts: &[Contract]) -> String {
     table.trim_fmt()
 }
 
-const fn kind(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Kela => "kela",
-        Kind::WellbeingServicesCounty => "wellbeing-services-county",
-        Kind::Municipality => "municipality",
-        Kind::PensionProvider => "pension-provider",
-        Kind::Auditor => "auditor",
-        Kind::Operator => "operator",
-        Kind::Other => "other",
-    }
-}
-
 const fn state(state: State) -> &'static str {
     match state {
         State::Active => "active",
@@ -299,12 +327,33 @@ fn json(partner: &Partner, version: i32) -> Value {
     json!({
         "id": partner.id.to_string(),
         "name": partner.name,
-        "kind": kind(partner.kind),
+        "kind": partner.kind.to_string(),
         "state": state(partner.state),
         "version": version,
         "certificates": certificates,
         "revoked_fingerprints": partner.revoked.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "contracts": contracts,
+        "deliveries": partner.deliveries.iter().map(right_json).collect::<Vec<_>>(),
+        "quota": partner.quota.map(quota_json),
+    })
+}
+
+fn right_json(right: &Right) -> Value {
+    json!({
+        "direction": direction(right.direction),
+        "message_types": right.message_types.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "with": right.with.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "purpose": right.purpose.to_string(),
+        "legal_basis": right.legal_basis.to_string(),
+    })
+}
+
+fn quota_json(quota: Quota) -> Value {
+    json!({
+        "messages_per_second": quota.messages_per_second,
+        "in_flight": quota.in_flight,
+        "stored_messages": quota.stored_messages,
+        "stored_bytes": quota.stored_bytes,
     })
 }
 

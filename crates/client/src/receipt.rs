@@ -140,6 +140,7 @@ mod tests {
             payload_sha256: Digest::of(&content.encode_to_vec()),
             accept_time: Timestamp::from_millis(1_795_329_318_042),
             position: Position { partition: Partition { topic: Topic::Queries, number: 7 }, offset },
+            item: None,
         }
     }
 

@@ -97,6 +97,10 @@ identifier! {
     PartnerId;
     /// A query, chosen by the asker and unique among its queries.
     QueryId;
+    /// A message, chosen by its sender and unique among its messages.
+    MessageId;
+    /// What a message is, by its name in the exchange's list, such as `social-work-need`.
+    MessageType;
     /// One life of a gateway process, from start to end.
     Incarnation;
     /// A responder's open stream: the incarnation that holds it, and a number.

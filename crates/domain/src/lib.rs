@@ -18,13 +18,17 @@ pub mod question;
 pub mod registry;
 
 pub mod change;
+pub mod delivery;
 pub mod judge;
 pub mod minimise;
 pub mod refusal;
 
 pub mod keys;
+pub mod mailbox;
 pub mod member;
 pub mod merkle;
+pub mod message;
+pub mod message_type;
 pub mod partition;
 pub mod query;
 pub mod receipt;

@@ -14,21 +14,32 @@ pub enum Event {
     Heartbeat(Incarnation),
     /// A gateway has gone in good order.
     Left(Incarnation),
-    /// A responder has opened a stream.
+    /// A partner has opened a stream.
     StreamOpened(StreamOpened),
-    /// A responder's stream has ended.
+    /// A partner's stream has ended.
     StreamClosed(StreamId),
 }
 
-/// A responder has opened a stream.
+/// A partner has opened a stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamOpened {
     /// The stream.
     pub stream: StreamId,
     /// The gateway that holds it.
     pub holder: Incarnation,
-    /// The responder.
-    pub responder: PartnerId,
+    /// Whose it is.
+    pub partner: PartnerId,
+    /// What it is for.
+    pub kind: StreamKind,
+}
+
+/// What a stream is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StreamKind {
+    /// A responder answers questions.
+    Answers,
+    /// A recipient collects its messages.
+    Collects,
 }
 
 /// The fold of `airut.members`: the streams that are open, and when each gateway was last heard of.
@@ -66,9 +77,9 @@ impl Members {
         silent.iter().for_each(|gateway| self.forget(gateway));
     }
 
-    /// The open streams of a responder, held by gateways heard of lately.
-    pub fn streams_of(&self, responder: &PartnerId) -> impl Iterator<Item = &StreamOpened> {
-        self.streams.values().filter(move |stream| stream.responder == *responder)
+    /// The open streams of a partner for this, held by gateways heard of lately.
+    pub fn streams_of(&self, partner: &PartnerId, kind: StreamKind) -> impl Iterator<Item = &StreamOpened> {
+        self.streams.values().filter(move |stream| stream.kind == kind && stream.partner == *partner)
     }
 
     /// The open streams that a gateway holds.

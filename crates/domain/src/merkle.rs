@@ -37,6 +37,25 @@ pub fn path(leaves: &[Digest], index: usize) -> Vec<Digest> {
     below
 }
 
+/// The root, and for each leaf the path to it: every hash is made once.
+pub fn paths(leaves: &[Digest]) -> (Digest, Vec<Vec<Digest>>) {
+    let mut paths: Vec<Vec<Digest>> = leaves.iter().map(|_| Vec::new()).collect();
+    let root = climb(leaves, &mut paths);
+    (root, paths)
+}
+
+fn climb(leaves: &[Digest], paths: &mut [Vec<Digest>]) -> Digest {
+    if leaves.len() < 2 {
+        return root(leaves);
+    }
+    let middle = split(leaves.len());
+    let (left, right) = paths.split_at_mut(middle);
+    let (left_root, right_root) = (climb(&leaves[..middle], left), climb(&leaves[middle..], right));
+    left.iter_mut().for_each(|path| path.push(right_root));
+    right.iter_mut().for_each(|path| path.push(left_root));
+    node_hash(left_root, right_root)
+}
+
 /// The root that a path leads to from the leaf hash at `index` of a tree with `size` leaves; `None` when the path has not the
 /// length that such a tree demands (RFC 9162, section 2.1.3.2).
 pub fn root_from_path(leaf: Digest, index: u64, size: u64, path: &[Digest]) -> Option<Digest> {
@@ -94,6 +113,8 @@ mod tests {
             let leaves = leaves(count);
             let index = at.index(count);
             let path = path(&leaves, index);
+            let (together, all) = paths(&leaves);
+            prop_assert_eq!((together, &all[index]), (root(&leaves), &path));
             let (index, size) = (index as u64, count as u64);
             let leaf = leaves[index as usize];
             prop_assert_eq!(root_from_path(leaf, index, size, &path), Some(root(&leaves)));

@@ -9,6 +9,8 @@ use crate::keys::MacKey;
 /// A topic of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Topic {
+    /// Messages, stored and forwarded.
+    Messages,
     /// Queries and their answers.
     Queries,
     /// What was refused and why.
@@ -23,11 +25,13 @@ pub enum Topic {
 
 impl Topic {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Queries, Self::Refusals, Self::Partners, Self::Members, Self::Order];
+    pub const ALL: [Self; 6] =
+        [Self::Messages, Self::Queries, Self::Refusals, Self::Partners, Self::Members, Self::Order];
 
     /// The name in the log.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Messages => "airut.messages",
             Self::Queries => "airut.queries",
             Self::Refusals => "airut.refusals",
             Self::Partners => "airut.partners",
@@ -44,7 +48,7 @@ impl Topic {
     /// How many partitions it has when the log is made; never changed afterwards.
     pub const fn partitions(self) -> u32 {
         match self {
-            Self::Queries => 12,
+            Self::Messages | Self::Queries => 12,
             Self::Refusals => 4,
             Self::Partners | Self::Members | Self::Order => 1,
         }
@@ -110,6 +114,20 @@ pub fn parse_position(text: &str) -> Option<Position> {
     }
     let partition = Partition { topic: Topic::from_name(topic)?, number: number.parse().ok()? };
     (partition.number < partition.topic.partitions()).then_some(Position { partition, offset: offset.parse().ok()? })
+}
+
+/// Writes a place: `airut.queries/7/1042`, or `airut.messages/7/1042/3` for an item of a record.
+pub fn format_place(position: Position, item: Option<u32>) -> String {
+    item.map_or_else(|| position.to_string(), |item| format!("{position}/{item}"))
+}
+
+/// Reads what [`format_place`] writes.
+pub fn parse_place(text: &str) -> Option<(Position, Option<u32>)> {
+    if let Some(position) = parse_position(text) {
+        return Some((position, None));
+    }
+    let (position, item) = text.rsplit_once('/')?;
+    Some((parse_position(position)?, Some(item.parse().ok()?)))
 }
 
 /// The partition of a key. The key of the MAC never rotates: where a thing lies must stay the same for as long as it is

@@ -8,6 +8,7 @@ use std::{collections::BTreeSet, fmt, str::FromStr, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    delivery::{Quota, Right},
     id::{Benefit, LegalBasis, PartnerId, Purpose},
     identity_code::IdentityCode,
     keys::Digest,
@@ -38,10 +39,16 @@ pub struct Partner {
     /// What it may ask.
     #[serde(default, rename = "contract")]
     pub contracts: Vec<Contract>,
+    /// What it may send and receive.
+    #[serde(default, rename = "delivery", skip_serializing_if = "Vec::is_empty")]
+    pub deliveries: Vec<Right>,
+    /// How much it may send at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<Quota>,
 }
 
 /// What kind of organisation a partner is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// Kela itself.
@@ -52,12 +59,58 @@ pub enum Kind {
     Municipality,
     /// An earnings-related pension provider.
     PensionProvider,
+    /// An unemployment fund.
+    UnemploymentFund,
+    /// An authority of the state: the Tax Administration, the Digital and Population Data Services Agency.
+    Authority,
+    /// A bank.
+    Bank,
+    /// An insurance company.
+    InsuranceCompany,
+    /// A social security institution abroad, or whoever speaks for it.
+    ForeignInstitution,
     /// An auditor: reads every entry of the ledger, asks nothing.
     Auditor,
     /// Whoever keeps the registry of partners: changes any definition, asks nothing.
     Operator,
     /// Anybody else.
     Other,
+}
+
+/// Every kind, with its name.
+const KINDS: [(Kind, &str); 12] = [
+    (Kind::Kela, "kela"),
+    (Kind::WellbeingServicesCounty, "wellbeing-services-county"),
+    (Kind::Municipality, "municipality"),
+    (Kind::PensionProvider, "pension-provider"),
+    (Kind::UnemploymentFund, "unemployment-fund"),
+    (Kind::Authority, "authority"),
+    (Kind::Bank, "bank"),
+    (Kind::InsuranceCompany, "insurance-company"),
+    (Kind::ForeignInstitution, "foreign-institution"),
+    (Kind::Auditor, "auditor"),
+    (Kind::Operator, "operator"),
+    (Kind::Other, "other"),
+];
+
+/// A text that names no kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is not a kind of partner")]
+pub struct NoKind;
+
+impl FromStr for Kind {
+    type Err = NoKind;
+
+    fn from_str(text: &str) -> Result<Self, NoKind> {
+        KINDS.into_iter().find(|(_, name)| *name == text).map(|(kind, _)| kind).ok_or(NoKind)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = KINDS.into_iter().find(|(kind, _)| kind == self).map(|(_, name)| name);
+        f.write_str(name.expect("every kind has a name"))
+    }
 }
 
 /// Whether a partner may call.

@@ -6,7 +6,7 @@
 use crate::{
     id::{KeyId, PartnerId},
     keys::Digest,
-    partition::Position,
+    partition::{Position, format_place},
     time::Timestamp,
 };
 
@@ -23,6 +23,8 @@ pub struct Statement {
     pub accept_time: Timestamp,
     /// That record's place.
     pub position: Position,
+    /// The place among its items, counted from 0, where it speaks of many.
+    pub item: Option<u32>,
 }
 
 impl Statement {
@@ -30,8 +32,17 @@ impl Statement {
     pub fn to_text(&self) -> String {
         format!(
             "airut receipt v1\nid {}\nrecipient {}\npayload-sha256 {}\naccept-time {}\nposition {}\n",
-            self.id, self.recipient, self.payload_sha256, self.accept_time, self.position
+            self.id,
+            self.recipient,
+            self.payload_sha256,
+            self.accept_time,
+            self.place()
         )
+    }
+
+    /// The place as text: `airut.queries/7/1042`, or `airut.messages/7/1042/3` for an item of a record.
+    pub fn place(&self) -> String {
+        format_place(self.position, self.item)
     }
 }
 

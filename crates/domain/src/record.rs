@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::{
     id::{Incarnation, KeyId, PartnerId},
     keys::Digest,
-    member,
+    member, message,
     partition::{Partition, Position},
     query,
     refusal::Reason,
@@ -17,7 +17,7 @@ use crate::{
 
 /// The number of the rules that this build follows. It is stamped on every record; a record with a higher number stops the
 /// process, because two builds must never give two verdicts.
-pub const RULES: u32 = 2;
+pub const RULES: u32 = 3;
 
 /// What is known of a record without its body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +46,8 @@ pub struct BodyRef {
 /// What a record says, by topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// `airut.messages`
+    Message(message::Event),
     /// `airut.queries`
     Query(query::Event),
     /// `airut.refusals`
@@ -67,6 +69,7 @@ impl Kind {
     /// The partners that may see the entry in the ledger, besides auditors.
     pub fn parties(&self) -> Vec<&PartnerId> {
         match self {
+            Self::Message(event) => event.parties(),
             Self::Query(event) => {
                 let mut parties = vec![&event.key().asker];
                 if let query::Event::Asked(asked) = event {
@@ -79,7 +82,7 @@ impl Kind {
                 let author = applied.by.as_ref().filter(|by| **by != applied.partner.id);
                 std::iter::once(&applied.partner.id).chain(author).collect()
             }
-            Self::Member(member::Event::StreamOpened(opened)) => vec![&opened.responder],
+            Self::Member(member::Event::StreamOpened(opened)) => vec![&opened.partner],
             Self::Member(_) | Self::Order(_) => Vec::new(),
         }
     }
@@ -87,6 +90,14 @@ impl Kind {
     /// The word for it in logs, traces and listings.
     pub const fn name(&self) -> &'static str {
         match self {
+            Self::Message(message::Event::Accepted(_)) => "messages accepted",
+            Self::Message(message::Event::Offered(_)) => "messages offered",
+            Self::Message(message::Event::Extended(_)) => "leases extended",
+            Self::Message(message::Event::Settled(_)) => "messages settled",
+            Self::Message(message::Event::LeasesEnded(_)) => "leases ended",
+            Self::Message(message::Event::Expired(_)) => "messages expired",
+            Self::Message(message::Event::Transferred(_)) => "messages transferred",
+            Self::Message(message::Event::Redriven(_)) => "messages redriven",
             Self::Query(query::Event::Asked(_)) => "query asked",
             Self::Query(query::Event::Rerouted(_)) => "query rerouted",
             Self::Query(query::Event::Answered(_)) => "query answered",
@@ -179,6 +190,14 @@ macro_rules! kind_from {
 }
 
 kind_from! {
+    message::Accepted => |accepted| Self::Message(message::Event::Accepted(accepted));
+    message::Offered => |offered| Self::Message(message::Event::Offered(offered));
+    message::Extended => |extended| Self::Message(message::Event::Extended(extended));
+    message::Settled => |settled| Self::Message(message::Event::Settled(settled));
+    message::LeasesEnded => |ended| Self::Message(message::Event::LeasesEnded(ended));
+    message::Expired => |expired| Self::Message(message::Event::Expired(expired));
+    message::Transferred => |transferred| Self::Message(message::Event::Transferred(transferred));
+    message::Redriven => |redriven| Self::Message(message::Event::Redriven(redriven));
     query::Asked => |asked| Self::Query(query::Event::Asked(asked));
     query::Rerouted => |rerouted| Self::Query(query::Event::Rerouted(rerouted));
     query::Answered => |answered| Self::Query(query::Event::Answered(answered));

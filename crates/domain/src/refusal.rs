@@ -142,6 +142,15 @@ reasons! {
     /// The query id was used before with other content or context.
     QueryIdReused = "QUERY_ID_REUSED", AlreadyExists, retry None;
 
+    /// The message id was used before with other content or context.
+    MessageIdReused = "MESSAGE_ID_REUSED", AlreadyExists, retry None;
+
+    /// The delivery's lease has ended, and the message was offered again or has ended otherwise.
+    LeaseLost = "LEASE_LOST", FailedPrecondition, retry None;
+    /// The delivery was settled before, in another way.
+    SettledOtherwise = "SETTLED_OTHERWISE", FailedPrecondition, retry None;
+    /// The message is not a dead letter.
+    NotADeadLetter = "NOT_A_DEAD_LETTER", FailedPrecondition, retry None;
     /// The query id was answered more than ten minutes ago; ask again with a new one.
     QueryIdSpent = "QUERY_ID_SPENT", FailedPrecondition, retry None;
     /// The partner's definition is not at the expected version.
@@ -149,6 +158,9 @@ reasons! {
 
     /// The exchange is handling as many calls as it may.
     TooManyInFlight = "TOO_MANY_IN_FLIGHT", ResourceExhausted, retry Some(1_000);
+
+    /// The partner has sent more than its quota allows at once.
+    QuotaExceeded = "QUOTA_EXCEEDED", ResourceExhausted, retry Some(1_000);
 
     /// No answer came in time.
     NoAnswerInTime = "NO_ANSWER_IN_TIME", DeadlineExceeded, retry None;
@@ -161,6 +173,8 @@ reasons! {
     LogUnavailable = "LOG_UNAVAILABLE", Unavailable, retry Some(1_000);
     /// Whether the call was recorded is not known; retry with the same id.
     OutcomeUnknown = "OUTCOME_UNKNOWN", Unavailable, retry Some(500);
+    /// An earlier message of the same ordering key was not accepted; send that one again first.
+    PredecessorFailed = "PREDECESSOR_FAILED", Unavailable, retry Some(500);
     /// The gateway's view of the partner registry is too old to disclose anything.
     RegistryStale = "REGISTRY_STALE", Unavailable, retry Some(1_000);
     /// The gateway is starting or shutting down.

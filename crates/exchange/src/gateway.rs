@@ -17,12 +17,17 @@ use airut_domain::{
 };
 use airut_log::{AppendError, HeaderWriter, KeyRing, Log, Positions, ReadError, Recorded, Writer};
 use airut_telemetry::span;
+use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    fold::{Accepted, FoldError, Folds, Store, StoreError, Unaccepted, Void},
+    bodies::Bodies,
+    fold::{Accepted, Decided, FoldError, Folds, Store, StoreError, Unaccepted, Void},
+    lanes::Lanes,
+    message_types::Catalogue,
     planted::planted,
+    quotas::Quotas,
     receipts::{ReceiptKey, Signer},
     reception::Reception,
     refusals::Refusals,
@@ -66,6 +71,8 @@ pub struct Settings {
     pub ring: Arc<KeyRing>,
     /// The key that signs receipts.
     pub receipt_key: ReceiptKey,
+    /// The message types in force.
+    pub catalogue: Arc<ArcSwap<Catalogue>>,
     /// Where the folds are kept.
     pub folds: FoldStore,
     /// This life of the process: no two may have the same.
@@ -122,6 +129,13 @@ pub struct Parts {
     pub(crate) incarnation: Incarnation,
     /// What each partner's file said when this gateway last saw to it.
     pub(crate) files: Mutex<BTreeMap<PartnerId, Digest>>,
+    pub(crate) catalogue: Arc<ArcSwap<Catalogue>>,
+    pub(crate) quotas: Quotas,
+    /// Messages that wait to be recorded.
+    pub(crate) sending: Lanes<verb::send::SendLane, verb::send::Waiting>,
+    /// Settlements that wait to be recorded.
+    pub(crate) settling: Lanes<verb::settle::SettleLane, verb::settle::Settling>,
+    pub(crate) bodies: Arc<Bodies>,
     /// Bounds the calls under way; closed when the gateway stops.
     pub(crate) in_flight: Arc<Semaphore>,
     pub(crate) calls: TaskTracker,
@@ -164,12 +178,13 @@ impl Gateway {
     /// # Errors
     /// [`GatewayError`] when the folds can not be opened or the log not be read.
     pub async fn start(settings: Settings) -> Result<Self, GatewayError> {
-        let Settings { log, ring, receipt_key, folds, incarnation, world } = settings;
+        let Settings { log, ring, receipt_key, catalogue, folds, incarnation, world } = settings;
         let store = match folds {
             FoldStore::Memory => Store::memory(),
             FoldStore::File(path) => Store::file(&path, log.identity())?,
         };
-        let folds = Arc::new(Folds::open(incarnation.clone(), store)?);
+        let bodies = Arc::new(Bodies::default());
+        let folds = Arc::new(Folds::open(incarnation.clone(), store, Arc::clone(&bodies))?);
         let asked = world.now();
         let ends = ends(&log, &folds.positions()).await?;
         let headers = HeaderWriter::new(log.clone(), incarnation.clone(), world.randomness().clone());
@@ -180,6 +195,11 @@ impl Gateway {
             signer: Signer::start(receipt_key, Arc::clone(&folds), &world),
             reception,
             files: Mutex::default(),
+            catalogue,
+            quotas: Quotas::default(),
+            sending: Lanes::default(),
+            settling: Lanes::default(),
+            bodies,
             in_flight: Arc::new(Semaphore::new(MOST_IN_FLIGHT)),
             calls: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -204,6 +224,7 @@ impl Gateway {
         gateway.bury_the_dead().await;
         gateway.spawn(gateway.streams.track_future(gateway.clone().keep_current()));
         gateway.spawn(gateway.streams.track_future(gateway.clone().sweep()));
+        gateway.spawn(gateway.streams.track_future(gateway.clone().sweep_messages()));
         let counts = gateway.reception.clone().write_counts(gateway.stop.clone());
         gateway.spawn(gateway.streams.track_future(counts));
         Ok(gateway)
@@ -278,18 +299,48 @@ impl Gateway {
     where
         T: Clone + Into<airut_domain::record::Kind>,
     {
+        let recorded = self.append(partition, command, body, traceparent).await.map_err(Unproposed::Unwritten)?;
+        self.folds.decide(recorded).await.map_err(|unaccepted| match unaccepted {
+            Unaccepted::Void(void) => Unproposed::Void(void),
+            Unaccepted::Undecided => Unproposed::Unwritten(Refusal::new(Reason::OutcomeUnknown)),
+        })
+    }
+
+    /// Proposes a record of messages: appends it, reads it back, and returns what the fold says of each.
+    ///
+    /// When the future is dropped the record may or may not be in the log.
+    pub(crate) async fn propose_each<T>(
+        &self,
+        partition: Partition,
+        command: T,
+        body: Option<&[u8]>,
+        traceparent: &str,
+    ) -> Result<Decided<T>, Refusal>
+    where
+        T: Clone + Into<airut_domain::record::Kind>,
+    {
+        let recorded = self.append(partition, command, body, traceparent).await?;
+        self.folds.decide_each(recorded).await.map_err(|_| Refusal::new(Reason::OutcomeUnknown))
+    }
+
+    async fn append<T>(
+        &self,
+        partition: Partition,
+        command: T,
+        body: Option<&[u8]>,
+        traceparent: &str,
+    ) -> Result<Recorded<T>, Refusal>
+    where
+        T: Clone + Into<airut_domain::record::Kind>,
+    {
         let record = span::record(partition.topic, traceparent);
         let send = span::send(&record, partition);
         // What follows from the record continues from its append; where spans go nowhere, from the caller's own.
         let from_here = airut_telemetry::traceparent(&send);
         let appended = self.writer.append(partition, command, body, from_here.as_deref().unwrap_or(traceparent)).await;
-        let recorded: Recorded<T> = appended.map_err(|cause| Unproposed::Unwritten(unwritten(&cause)))?;
+        let recorded = appended.map_err(|cause| unwritten(&cause))?;
         span::sent(&send, recorded.position());
-        drop(send);
-        self.folds.decide(recorded).await.map_err(|unaccepted| match unaccepted {
-            Unaccepted::Void(void) => Unproposed::Void(void),
-            Unaccepted::Undecided => Unproposed::Unwritten(Refusal::new(Reason::OutcomeUnknown)),
-        })
+        Ok(recorded)
     }
 
     async fn fold(self) {

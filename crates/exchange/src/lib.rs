@@ -11,16 +11,22 @@
 #[cfg(test)]
 extern crate self as airut_exchange;
 
+mod bodies;
+mod delivery_edge;
 mod edge;
 mod fold;
 mod gateway;
+mod lanes;
+mod message_types;
 mod partner_edge;
 mod partners;
 mod planted;
+mod quotas;
 mod receipts;
 mod reception;
 mod refusals;
 mod streams;
+mod sweep;
 mod trim;
 mod verb;
 mod world;
@@ -32,15 +38,18 @@ mod simulation;
 #[path = "../tests/it/support.rs"]
 mod support;
 
+pub use delivery_edge::delivery_service;
 pub use edge::query_service;
 pub use fold::{FoldError, Folds, REGISTRY_CURRENT, StoreError};
 pub use gateway::{FoldStore, Gateway, GatewayError, Settings};
+pub use message_types::Catalogue;
 pub use partner_edge::{CheckCertificate, partner_service};
 pub use partners::Change;
 pub use receipts::{KeyError, ReceiptKey};
 pub use reception::{CallerOf, Follower, Reception};
 pub use refusals::{FIRST_STRANGERS, SINGLY, Stranger};
 pub use verb::{
+    collect::Collecting,
     query_benefits::{Asking, Reply},
     serve::Answering,
 };

@@ -108,20 +108,34 @@ struct Order {
 /// Signs receipts in batches: whatever waits when the signer is free is signed together.
 #[derive(Clone, Debug)]
 pub(crate) struct Signer {
+    key: Arc<ReceiptKey>,
     queue: mpsc::Sender<Order>,
 }
 
 impl Signer {
     /// Starts the signing task; it ends when the last handle is dropped.
     pub(crate) fn start(key: ReceiptKey, folds: Arc<Folds>, world: &World) -> Self {
-        let (queue, mut orders) = mpsc::channel(LONGEST_QUEUE);
+        let (queue, mut orders) = mpsc::channel::<Order>(LONGEST_QUEUE);
+        let key = Arc::new(key);
+        let signer = Self { key: Arc::clone(&key), queue };
         world.spawn(async move {
             let mut batch = Vec::with_capacity(LARGEST_BATCH);
             while orders.recv_many(&mut batch, LARGEST_BATCH).await > 0 {
-                sign(&key, folds.checkpoint(), &mut batch);
+                let (replies, statements) =
+                    batch.drain(..).map(|order| (order.reply, (order.statement, order.commitment_salt))).unzip();
+                let replies: Vec<oneshot::Sender<Receipt>> = replies;
+                for (reply, receipt) in replies.into_iter().zip(sign(&key, &folds.checkpoint(), statements)) {
+                    // A caller that has left needs none.
+                    drop(reply.send(receipt));
+                }
             }
         });
-        Self { queue }
+        signer
+    }
+
+    /// Receipts for statements that are there together, with one signature.
+    pub(crate) fn sign_now(&self, statements: Vec<(Statement, [u8; 16])>, checkpoint: &str) -> Vec<Receipt> {
+        sign(&self.key, checkpoint, statements)
     }
 
     /// A receipt for the statement. `None` when the gateway is going down.
@@ -132,22 +146,23 @@ impl Signer {
     }
 }
 
-fn sign(key: &ReceiptKey, checkpoint: String, batch: &mut Vec<Order>) {
-    let leaf = |order: &Order| merkle::leaf_hash(order.statement.to_text().as_bytes());
-    let leaves: Vec<Digest> = batch.iter().map(leaf).collect();
-    let signature = key.pair.sign(&signed_bytes(merkle::root(&leaves)));
-    for (index, order) in batch.drain(..).enumerate() {
-        let receipt = Receipt {
-            statement: order.statement,
-            commitment_salt: order.commitment_salt,
-            key_id: key.id.clone(),
-            batch_index: index as u64,
-            batch_size: leaves.len() as u64,
-            batch_path: merkle::path(&leaves, index),
-            signature: signature.as_ref().to_vec(),
-            checkpoint: checkpoint.clone(),
-        };
-        // A caller that has left needs none.
-        drop(order.reply.send(receipt));
+fn sign(key: &ReceiptKey, checkpoint: &str, statements: Vec<(Statement, [u8; 16])>) -> Vec<Receipt> {
+    if statements.is_empty() {
+        return Vec::new();
     }
+    let leaf = |(statement, _): &(Statement, _)| merkle::leaf_hash(statement.to_text().as_bytes());
+    let leaves: Vec<Digest> = statements.iter().map(leaf).collect();
+    let (root, paths) = merkle::paths(&leaves);
+    let signature = key.pair.sign(&signed_bytes(root));
+    let receipt = |((index, batch_path), (statement, commitment_salt))| Receipt {
+        statement,
+        commitment_salt,
+        key_id: key.id.clone(),
+        batch_index: index,
+        batch_size: leaves.len() as u64,
+        batch_path,
+        signature: signature.as_ref().to_vec(),
+        checkpoint: checkpoint.to_owned(),
+    };
+    (0..).zip(paths).zip(statements).map(receipt).collect()
 }

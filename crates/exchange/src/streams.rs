@@ -3,6 +3,7 @@
 use airut_domain::{
     id::{PartnerId, StreamId},
     keys::Digest,
+    member::StreamKind,
 };
 
 use crate::fold::Folds;
@@ -16,6 +17,6 @@ pub(crate) fn choose(
     passed_over: &[StreamId],
 ) -> Option<StreamId> {
     let weight = |stream: &StreamId| Digest::of_parts(&[&fingerprint.0, stream.as_str().as_bytes()]);
-    let streams = folds.streams_of(responder).into_iter().map(|opened| opened.stream);
+    let streams = folds.streams_of(responder, StreamKind::Answers).into_iter().map(|opened| opened.stream);
     streams.filter(|stream| !passed_over.contains(stream)).max_by_key(weight)
 }

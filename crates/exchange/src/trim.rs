@@ -21,7 +21,9 @@ impl Gateway {
     pub async fn trim(&self) -> Result<(), GatewayError> {
         for partition in Partition::all() {
             match partition.topic {
-                Topic::Queries | Topic::Refusals | Topic::Members => self.trim_partition(partition).await?,
+                Topic::Messages | Topic::Queries | Topic::Refusals | Topic::Members => {
+                    self.trim_partition(partition).await?
+                }
                 Topic::Partners | Topic::Order => {}
             }
         }

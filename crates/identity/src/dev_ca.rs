@@ -20,7 +20,9 @@ use rcgen::{
 };
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, DnsName, pem::PemObject};
 use time::OffsetDateTime;
-use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer, revocation_list::CertificateRevocationList};
+use x509_parser::{
+    certificate::X509Certificate, extensions::GeneralName, prelude::FromDer, revocation_list::CertificateRevocationList,
+};
 
 use crate::{
     certificate::{self, moment},

@@ -20,6 +20,7 @@ use airut_domain::{
     id::KeyId,
     identity_code::IdentityCode,
     keys::{Digest, MacKey, commitment},
+    message::OrderKey,
     partition::{Partition, Topic, partition_of},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -184,6 +185,12 @@ impl KeyRing {
     /// Keyed digest of a case.
     pub fn case(&self, case: &str) -> Digest {
         self.macs.access.mac("case", &[case.as_bytes()])
+    }
+
+    /// Keyed digest of an ordering key between two partners.
+    pub fn ordering(&self, sender: &str, recipient: &str, key: &str) -> OrderKey {
+        let mac = self.macs.access.mac("ordering key", &[sender.as_bytes(), recipient.as_bytes(), key.as_bytes()]);
+        OrderKey(*mac.0.first_chunk().expect("32 bytes"))
     }
 
     /// The salt of a new commitment. The parts must be the caller's secret or random in part (a fingerprint is enough),

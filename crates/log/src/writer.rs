@@ -151,6 +151,7 @@ impl<T> Recorded<T> {
 
 const fn topic(kind: &Kind) -> Topic {
     match kind {
+        Kind::Message(_) => Topic::Messages,
         Kind::Query(_) => Topic::Queries,
         Kind::Refusal(_) => Topic::Refusals,
         Kind::Partner(_) => Topic::Partners,

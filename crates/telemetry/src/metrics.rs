@@ -8,9 +8,24 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 /// Calls refused, by reason.
 const REFUSALS: &str = "airut_refusals_total";
 
+/// Deliveries settled, by how they ended.
+const SETTLED: &str = "airut_settled_total";
+
+/// How a delivery may end.
+pub const OUTCOMES: [&str; 3] = ["accepted", "returned", "rejected"];
+
+/// Messages refused for a quota, by partner and the part of its quota. There are none until one is.
+const QUOTA_REFUSALS: &str = "airut_quota_refusals_total";
+
+/// Counters with labels, which begin at nothing where all of their labels are known.
+const LABELLED: &[(&str, &str)] = &[
+    (REFUSALS, "Calls and handshakes refused, by reason (a code of docs/errors)."),
+    (SETTLED, "Deliveries settled at this gateway, by outcome."),
+    (QUOTA_REFUSALS, "Messages refused because their sender's quota was used up, by partner and part of the quota."),
+];
+
 /// Counters: how often something has happened since the process started.
 const COUNTERS: &[(&str, &str)] = &[
-    (REFUSALS, "Calls and handshakes refused, by reason (a code of docs/errors)."),
     ("airut_disclosures_total", "Answers given to those who asked."),
     (
         "airut_matters_minimised_total",
@@ -20,6 +35,10 @@ const COUNTERS: &[(&str, &str)] = &[
         "airut_questions_dropped_total",
         "Questions that could not be passed to a responder's stream and were left to another.",
     ),
+    (
+        "airut_redeliveries_total",
+        "Leases that ended without a word from their collector: what they held is offered again, or is a dead letter.",
+    ),
     ("airut_strangers_untold_total", "Refused handshakes that came too fast to be counted singly."),
     ("airut_log_records_total", "Records made durable by this process."),
     ("airut_log_commits_total", "Times that records were made durable; one sync each."),
@@ -27,7 +46,17 @@ const COUNTERS: &[(&str, &str)] = &[
 
 /// Gauges: how something stands.
 const GAUGES: &[(&str, Unit, &str)] = &[
-    ("airut_streams_open", Unit::Count, "Responders' streams open at this gateway."),
+    (
+        "airut_streams_open",
+        Unit::Count,
+        "Streams open at this gateway, by kind: of responders (answers) and of collectors (collects).",
+    ),
+    ("airut_inbox_depth", Unit::Count, "Messages to a partner that have not ended, by partner."),
+    (
+        "airut_inbox_oldest_unsettled_age_seconds",
+        Unit::Seconds,
+        "How long the oldest message to a partner that has not ended has waited, by partner.",
+    ),
     ("airut_queries_open", Unit::Count, "Queries asked and neither answered nor given up."),
     ("airut_connections_open", Unit::Count, "TLS connections open."),
     ("airut_fold_lag_records", Unit::Count, "Records in the log that this gateway's folds have not taken in yet."),
@@ -51,11 +80,14 @@ const GAUGES: &[(&str, Unit, &str)] = &[
 ];
 
 /// Histograms: how long something took.
-const HISTOGRAMS: &[(&str, &str)] = &[("airut_query_seconds", "Time from a query's arrival to its answer or refusal.")];
+const HISTOGRAMS: &[(&str, &str)] = &[
+    ("airut_query_seconds", "Time from a query's arrival to its answer or refusal."),
+    ("airut_message_delivery_seconds", "Time from a message's acceptance until it was pushed to a collector."),
+];
 
-/// Every metric's name.
+/// Every metric's name, but for what is counted only once it has happened: messages refused for a quota.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    let counters = COUNTERS.iter().map(|(name, _)| *name);
+    let counters = COUNTERS.iter().chain(LABELLED).map(|(name, _)| *name).filter(|name| *name != QUOTA_REFUSALS);
     let gauges = GAUGES.iter().map(|(name, _, _)| *name);
     counters.chain(gauges).chain(HISTOGRAMS.iter().map(|(name, _)| *name))
 }
@@ -65,9 +97,13 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 pub(crate) fn describe() {
     for (name, text) in COUNTERS {
         describe_counter!(*name, *text);
-        if *name != REFUSALS {
-            metrics::counter!(*name).absolute(0);
-        }
+        metrics::counter!(*name).absolute(0);
+    }
+    for (name, text) in LABELLED {
+        describe_counter!(*name, *text);
+    }
+    for outcome in OUTCOMES {
+        metrics::counter!(SETTLED, "outcome" => outcome).absolute(0);
     }
     for reason in Reason::ALL {
         metrics::counter!(REFUSALS, "reason" => reason.code()).absolute(0);

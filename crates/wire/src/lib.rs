@@ -21,6 +21,7 @@ pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descrip
 mod answer;
 mod asked;
 mod matter;
+mod message;
 mod partner;
 mod question;
 mod receipt;
@@ -30,6 +31,10 @@ mod status;
 pub use answer::{AnswerFault, answer_from, disclosure};
 pub use asked::{AskedQuestion, QuestionFault};
 pub use matter::matter;
+pub use message::{
+    context, delivery_from, delivery_id, duration, is_worth_retrying, lease, outcome, refusal, refusal_from,
+    settlement, span, submission,
+};
 pub use partner::{fingerprint, partner, partner_from, partner_id};
 pub use question::{asked_question, category, question, scopes};
 pub use receipt::{ReceiptFault, receipt, receipt_from, timestamp};

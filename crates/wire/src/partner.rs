@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, fmt::Display, str::FromStr, sync::Arc};
 
 use airut_domain::{
+    delivery::{Direction, Quota, Right},
     id::{Benefit, PartnerId},
     matter::Category,
     partner::{CertificateMatch, CertificateName, Contract, Fault, Fingerprint, Grant, Kind, Partner, State},
@@ -26,6 +27,8 @@ pub fn partner(partner: &Partner, version: u32) -> v1::Partner {
         contracts: partner.contracts.iter().map(contract).collect(),
         revoked_fingerprints: partner.revoked.iter().map(ToString::to_string).collect(),
         version: i32::try_from(version).unwrap_or(i32::MAX),
+        deliveries: partner.deliveries.iter().map(right).collect(),
+        quota: partner.quota.map(quota),
     }
 }
 
@@ -35,6 +38,11 @@ const fn kind(kind: Kind) -> p::Kind {
         Kind::WellbeingServicesCounty => p::Kind::WellbeingServicesCounty,
         Kind::Municipality => p::Kind::Municipality,
         Kind::PensionProvider => p::Kind::PensionProvider,
+        Kind::UnemploymentFund => p::Kind::UnemploymentFund,
+        Kind::Authority => p::Kind::Authority,
+        Kind::Bank => p::Kind::Bank,
+        Kind::InsuranceCompany => p::Kind::InsuranceCompany,
+        Kind::ForeignInstitution => p::Kind::ForeignInstitution,
         Kind::Auditor => p::Kind::Auditor,
         Kind::Operator => p::Kind::Operator,
         Kind::Other => p::Kind::Other,
@@ -65,6 +73,31 @@ fn grant(grant: &Grant) -> v1::Grant {
         benefits: grant.benefits.iter().map(ToString::to_string).collect(),
         months_back: grant.months_back.into(),
         months_ahead: grant.months_ahead.into(),
+    }
+}
+
+fn right(right: &Right) -> v1::DeliveryRight {
+    use v1::delivery_right::Direction as PbDirection;
+    v1::DeliveryRight {
+        direction: match right.direction {
+            Direction::Send => PbDirection::Send,
+            Direction::Receive => PbDirection::Receive,
+        }
+        .into(),
+        message_types: right.message_types.iter().map(ToString::to_string).collect(),
+        with: right.with.iter().map(ToString::to_string).collect(),
+        purpose: right.purpose.to_string(),
+        legal_basis: right.legal_basis.to_string(),
+    }
+}
+
+fn quota(quota: Quota) -> v1::Quota {
+    let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    v1::Quota {
+        messages_per_second: quota.messages_per_second.map(i64::from),
+        in_flight: quota.in_flight.map(i64::from),
+        stored_messages: quota.stored_messages.map(signed),
+        stored_bytes: quota.stored_bytes.map(signed),
     }
 }
 
@@ -111,7 +144,46 @@ impl Reading {
                 .map(|(c, known)| self.certificate(c, known))
                 .collect(),
             contracts: message.contracts.iter().enumerate().map(|(c, contract)| self.contract(c, contract)).collect(),
+            deliveries: message.deliveries.iter().enumerate().map(|(d, right)| self.right(d, right)).collect(),
+            quota: message.quota.as_ref().map(|quota| self.quota(quota)),
         }
+    }
+
+    fn right(&mut self, number: usize, right: &v1::DeliveryRight) -> Right {
+        use v1::delivery_right::Direction as PbDirection;
+        let at = format!("partner.deliveries[{number}]");
+        let direction = match PbDirection::try_from(right.direction) {
+            Ok(PbDirection::Send) => Direction::Send,
+            Ok(PbDirection::Receive) => Direction::Receive,
+            Ok(PbDirection::Unspecified) | Err(_) => {
+                self.fault(format!("{at}.direction"), "must be to send or to receive");
+                Direction::Send
+            }
+        };
+        let (types, with) = (right.message_types.iter().enumerate(), right.with.iter().enumerate());
+        Right {
+            direction,
+            message_types: types
+                .map(|(t, name)| self.id(&format!("{at}.message_types[{t}]"), name, "unread"))
+                .collect(),
+            with: with.map(|(w, party)| self.id(&format!("{at}.with[{w}]"), party, "unread")).collect(),
+            purpose: self.id(&format!("{at}.purpose"), &right.purpose, "unread"),
+            legal_basis: self.id(&format!("{at}.legal_basis"), &right.legal_basis, "unread"),
+        }
+    }
+
+    fn quota(&mut self, quota: &v1::Quota) -> Quota {
+        Quota {
+            messages_per_second: self.number("partner.quota.messages_per_second", quota.messages_per_second),
+            in_flight: self.number("partner.quota.in_flight", quota.in_flight),
+            stored_messages: self.number("partner.quota.stored_messages", quota.stored_messages),
+            stored_bytes: self.number("partner.quota.stored_bytes", quota.stored_bytes),
+        }
+    }
+
+    fn number<T: TryFrom<i64>>(&mut self, field: &str, number: Option<i64>) -> Option<T> {
+        let read = T::try_from(number?);
+        read.map_err(|_| self.fault(field.to_owned(), "is out of range")).ok()
     }
 
     fn kind(&mut self, message: &v1::Partner) -> Kind {
@@ -120,6 +192,11 @@ impl Reading {
             Ok(p::Kind::WellbeingServicesCounty) => Kind::WellbeingServicesCounty,
             Ok(p::Kind::Municipality) => Kind::Municipality,
             Ok(p::Kind::PensionProvider) => Kind::PensionProvider,
+            Ok(p::Kind::UnemploymentFund) => Kind::UnemploymentFund,
+            Ok(p::Kind::Authority) => Kind::Authority,
+            Ok(p::Kind::Bank) => Kind::Bank,
+            Ok(p::Kind::InsuranceCompany) => Kind::InsuranceCompany,
+            Ok(p::Kind::ForeignInstitution) => Kind::ForeignInstitution,
             Ok(p::Kind::Auditor) => Kind::Auditor,
             Ok(p::Kind::Operator) => Kind::Operator,
             Ok(p::Kind::Other) => Kind::Other,
@@ -262,6 +339,14 @@ mod tests {
             contracts: vec![contract],
             revoked_fingerprints: vec!["ab".repeat(32)],
             version: 7,
+            deliveries: vec![v1::DeliveryRight {
+                direction: v1::delivery_right::Direction::Receive.into(),
+                message_types: vec!["social-work-need".into()],
+                with: vec!["kela".into(), "kind:authority".into()],
+                purpose: "social-work".into(),
+                legal_basis: "1301/2014".into(),
+            }],
+            quota: Some(v1::Quota { in_flight: Some(5), ..v1::Quota::default() }),
         }
     }
 

@@ -19,15 +19,9 @@ use crate::v1;
 /// A refusal with a violation per field; none repeats a value.
 pub fn question(request: &v1::QueryBenefitsRequest) -> Result<Question, Refusal> {
     let mut faults = Faults::default();
-    let none = v1::Context::default();
-    let context = request.context.as_ref().unwrap_or(&none);
     let query_id = faults.identifier("query_id", &request.query_id);
     let subject = faults.field("subject_id", &request.subject_id, |text| text.parse::<IdentityCode>());
-    let end_user = faults.field("context.end_user", &context.end_user, Text::new);
-    let end_user_role = faults.field("context.end_user_role", &context.end_user_role, Text::new);
-    let purpose = faults.identifier("context.purpose", &context.purpose);
-    let legal_basis = faults.identifier("context.legal_basis", &context.legal_basis);
-    let case_id = faults.field("context.case_id", &context.case_id, Text::new);
+    let context = faults.context(request.context.as_ref());
     let categories = faults.categories(&request.categories);
     let period = request.period.as_ref().map(|period| faults.period(period));
 
@@ -35,13 +29,7 @@ pub fn question(request: &v1::QueryBenefitsRequest) -> Result<Question, Refusal>
         Some(Question {
             query_id: query_id?,
             subject: subject?,
-            context: Context {
-                end_user: end_user?,
-                end_user_role: end_user_role?,
-                purpose: purpose?,
-                legal_basis: legal_basis?,
-                case_id: case_id?,
-            },
+            context: context?,
             categories: categories?,
             period: match period {
                 Some(period) => Some(period?),
@@ -49,7 +37,8 @@ pub fn question(request: &v1::QueryBenefitsRequest) -> Result<Question, Refusal>
             },
         })
     };
-    complete().ok_or(Refusal::fields(faults.0))
+    let complete = complete();
+    faults.finish(complete)
 }
 
 /// The question as it is put to a responder.
@@ -92,16 +81,53 @@ pub(crate) fn period(period: Period) -> v1::Period {
     v1::Period { start_date: format_date(period.from()), end_date: format_date(period.to()) }
 }
 
+/// The fields at fault in a request that is being read.
 #[derive(Default)]
-struct Faults(Vec<Violation>);
+pub(crate) struct Faults(Vec<Violation>);
 
 impl Faults {
-    fn add<T>(&mut self, field: &'static str, fault: impl Display) -> Option<T> {
+    /// What was read, unless something was at fault.
+    pub(crate) fn finish<T>(self, read: Option<T>) -> Result<T, Refusal> {
+        match read {
+            Some(read) if self.0.is_empty() => Ok(read),
+            Some(_) | None => Err(Refusal::fields(self.0)),
+        }
+    }
+
+    /// Who asks and why: every field is required.
+    pub(crate) fn context(&mut self, context: Option<&v1::Context>) -> Option<Context> {
+        let none = v1::Context::default();
+        let context = context.unwrap_or(&none);
+        let end_user = self.field("context.end_user", &context.end_user, Text::new);
+        let end_user_role = self.field("context.end_user_role", &context.end_user_role, Text::new);
+        let purpose = self.identifier("context.purpose", &context.purpose);
+        let legal_basis = self.identifier("context.legal_basis", &context.legal_basis);
+        let case_id = self.field("context.case_id", &context.case_id, Text::new);
+        Some(Context {
+            end_user: end_user?,
+            end_user_role: end_user_role?,
+            purpose: purpose?,
+            legal_basis: legal_basis?,
+            case_id: case_id?,
+        })
+    }
+
+    /// A field that may be empty.
+    pub(crate) fn optional<T, E: Display>(
+        &mut self,
+        field: &'static str,
+        text: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<Option<T>> {
+        if text.is_empty() { Some(None) } else { self.field(field, text, parse).map(Some) }
+    }
+
+    pub(crate) fn add<T>(&mut self, field: &'static str, fault: impl Display) -> Option<T> {
         self.0.push(Violation { field: field.into(), fault: fault.to_string() });
         None
     }
 
-    fn field<T, E: Display>(
+    pub(crate) fn field<T, E: Display>(
         &mut self,
         field: &'static str,
         text: &str,
@@ -113,7 +139,11 @@ impl Faults {
         parse(text).map_or_else(|fault| self.add(field, fault), Some)
     }
 
-    fn identifier<T: std::str::FromStr<Err: Display>>(&mut self, field: &'static str, text: &str) -> Option<T> {
+    pub(crate) fn identifier<T: std::str::FromStr<Err: Display>>(
+        &mut self,
+        field: &'static str,
+        text: &str,
+    ) -> Option<T> {
         self.field(field, text, str::parse)
     }
 

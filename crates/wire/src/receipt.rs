@@ -2,7 +2,7 @@
 
 use airut_domain::{
     keys::Digest,
-    partition::parse_position,
+    partition::parse_place,
     receipt::{Receipt, Statement},
     time::Timestamp,
 };
@@ -29,7 +29,7 @@ pub fn receipt(receipt: &Receipt) -> v1::Receipt {
         recipient: statement.recipient.to_string(),
         payload_sha256: statement.payload_sha256.0.to_vec(),
         accept_time: Some(timestamp(statement.accept_time)),
-        position: statement.position.to_string(),
+        position: statement.place(),
         key_id: receipt.key_id.to_string(),
         signature: receipt.signature.clone(),
         batch_index: i64::try_from(receipt.batch_index).unwrap_or(i64::MAX),
@@ -51,6 +51,7 @@ pub struct ReceiptFault(pub &'static str);
 /// The first field that is not what the protocol says.
 pub fn receipt_from(receipt: v1::Receipt) -> Result<Receipt, ReceiptFault> {
     let fault = ReceiptFault;
+    let (position, item) = parse_place(&receipt.position).ok_or(fault("position"))?;
     let path: Option<Vec<Digest>> = receipt.batch_path.iter().map(|hash| Digest::from_slice(hash)).collect();
     Ok(Receipt {
         statement: Statement {
@@ -58,7 +59,8 @@ pub fn receipt_from(receipt: v1::Receipt) -> Result<Receipt, ReceiptFault> {
             recipient: receipt.recipient.parse().map_err(|_| fault("recipient"))?,
             payload_sha256: Digest::from_slice(&receipt.payload_sha256).ok_or(fault("payload_sha256"))?,
             accept_time: timestamp_from(receipt.accept_time.ok_or(fault("accept_time"))?),
-            position: parse_position(&receipt.position).ok_or(fault("position"))?,
+            position,
+            item,
         },
         commitment_salt: receipt.commitment_salt.as_slice().try_into().map_err(|_| fault("commitment_salt"))?,
         key_id: receipt.key_id.parse().map_err(|_| fault("key_id"))?,

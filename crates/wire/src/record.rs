@@ -1,5 +1,7 @@
 //! The stored form of a record's header.
 
+mod message;
+
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use airut_domain::{
@@ -90,6 +92,7 @@ pub fn partner(definition: &str) -> Result<Partner, Unreadable> {
 
 fn kind(kind: &Kind) -> PbKind {
     match kind {
+        Kind::Message(event) => message::event(event),
         Kind::Query(event) => query_event(event),
         Kind::Refusal(refused) => PbKind::Refused(pb::Refused {
             partner: refused.partner.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -218,7 +221,8 @@ fn member_event(event: &member::Event) -> PbKind {
         member::Event::StreamOpened(opened) => PbKind::StreamOpened(pb::StreamOpened {
             stream: opened.stream.to_string(),
             holder: opened.holder.to_string(),
-            responder: opened.responder.to_string(),
+            responder: opened.partner.to_string(),
+            collects: opened.kind == member::StreamKind::Collects,
         }),
         member::Event::StreamClosed(stream) => PbKind::StreamClosed(pb::StreamClosed { stream: stream.to_string() }),
     }
@@ -226,6 +230,14 @@ fn member_event(event: &member::Event) -> PbKind {
 
 fn kind_from(kind: PbKind) -> Result<Kind, Unreadable> {
     Ok(match kind {
+        PbKind::MessagesAccepted(accepted) => Kind::Message(message::accepted_from(accepted)?),
+        PbKind::MessagesOffered(offered) => Kind::Message(message::offered_from(offered)?),
+        PbKind::LeasesExtended(extended) => Kind::Message(message::extended_from(extended)?),
+        PbKind::MessagesSettled(settled) => Kind::Message(message::settled_from(settled)?),
+        PbKind::LeasesEnded(ended) => Kind::Message(message::leases_ended_from(ended)?),
+        PbKind::MessagesExpired(expired) => Kind::Message(message::expired_from(expired)?),
+        PbKind::MessagesTransferred(transferred) => Kind::Message(message::transferred_from(transferred)?),
+        PbKind::MessagesRedriven(redriven) => Kind::Message(message::redriven_from(redriven)?),
         PbKind::QueryAsked(asked) => Kind::Query(query::Event::Asked(query::Asked {
             key: key(&asked.asker, &asked.query_id)?,
             fingerprint: digest(&asked.fingerprint, "fingerprint")?,
@@ -270,7 +282,8 @@ fn kind_from(kind: PbKind) -> Result<Kind, Unreadable> {
         PbKind::StreamOpened(opened) => Kind::Member(member::Event::StreamOpened(member::StreamOpened {
             stream: parse(&opened.stream, "stream")?,
             holder: parse(&opened.holder, "holder")?,
-            responder: parse(&opened.responder, "responder")?,
+            partner: parse(&opened.responder, "responder")?,
+            kind: if opened.collects { member::StreamKind::Collects } else { member::StreamKind::Answers },
         })),
         PbKind::StreamClosed(closed) => Kind::Member(member::Event::StreamClosed(parse(&closed.stream, "stream")?)),
         PbKind::Runs(runs) => {

@@ -40,12 +40,12 @@ pub fn retry_after_of(status: &Status) -> Option<Duration> {
     status.get_details_retry_info()?.retry_delay
 }
 
-fn sentence(refusal: &Refusal) -> String {
+pub(crate) fn sentence(refusal: &Refusal) -> String {
     let fields: Vec<String> = refusal.violations.iter().map(|v| format!("{} {}", v.field, v.fault)).collect();
     if fields.is_empty() { refusal.reason.sentence().to_owned() } else { fields.join("; ") }
 }
 
-const fn code(class: Class) -> Code {
+pub(crate) const fn code(class: Class) -> Code {
     match class {
         Class::Unauthenticated => Code::Unauthenticated,
         Class::PermissionDenied => Code::PermissionDenied,

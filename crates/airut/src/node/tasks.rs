@@ -1,11 +1,16 @@
 //! What runs beside a process's roles: reloads, trimming, counting, gauges.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use airut_domain::time::Timestamp;
-use airut_exchange::{Change, Gateway, Reception, Stranger, World};
+use airut_exchange::{Catalogue, Change, Gateway, Reception, Stranger, World};
 use airut_log::Log;
 use anyhow::Context;
+use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -36,7 +41,7 @@ pub(super) async fn count_strangers(
 }
 
 /// Puts the partners' definitions in force.
-pub(super) async fn apply_partners(gateway: &Gateway, dir: &std::path::Path) -> anyhow::Result<()> {
+pub(super) async fn apply_partners(gateway: &Gateway, dir: &Path) -> anyhow::Result<()> {
     let definitions = partners::read(dir).map_err(|faults| anyhow::anyhow!("partners: {}", faults.join("\n  ")))?;
     for change in gateway.apply_partners(definitions).await.context("partners")? {
         if let Change::Applied(partner, version) = change {
@@ -55,6 +60,39 @@ pub(super) async fn watch_partners(gateway: Gateway, dir: PathBuf, stop: Cancell
         }
         last_fault = fault;
     }
+}
+
+/// Puts the message types of the directory in force whenever they change. Where they are at fault, those in force stay.
+pub(super) async fn watch_message_types(
+    catalogue: Arc<ArcSwap<Catalogue>>,
+    dir: PathBuf,
+    mut seen: Option<SystemTime>,
+    stop: CancellationToken,
+) {
+    while tokio::time::timeout(PARTNERS_POLL, stop.cancelled()).await.is_err() {
+        let changed = changed_at(&dir);
+        if changed == seen {
+            continue;
+        }
+        seen = changed;
+        match Catalogue::load(&dir) {
+            Ok(loaded) => {
+                tracing::info!(types = loaded.types().iter().count(), "the message types are in force");
+                catalogue.store(Arc::new(loaded));
+            }
+            Err(faults) => {
+                let fault = faults.join("\n  ");
+                tracing::error!(%fault, "the message types are not in force; those before them are");
+            }
+        }
+    }
+}
+
+/// When a file of the directory was last changed.
+pub(super) fn changed_at(dir: &Path) -> Option<SystemTime> {
+    let entries = std::fs::read_dir(dir).ok()?;
+    let files = entries.filter_map(|entry| entry.ok()?.metadata().ok()?.modified().ok());
+    files.chain(std::fs::metadata(dir).and_then(|dir| dir.modified())).max()
 }
 
 pub(super) async fn trim(gateway: Gateway, stop: CancellationToken) {
@@ -77,6 +115,19 @@ pub(super) async fn edge_gauges(listener: airut_identity::Handle, log: Log, stop
         metrics::gauge!("airut_certificate_expiry_timestamp_seconds").set(seconds(expiry.certificate_not_after));
         if let Some(next) = expiry.crl_next_update {
             metrics::gauge!("airut_crl_next_update_timestamp_seconds").set(seconds(next));
+        }
+    }
+}
+
+/// Of a gateway: what waits for each partner.
+pub(super) async fn inbox_gauges(gateway: Gateway, world: World, stop: CancellationToken) {
+    while tokio::time::timeout(GAUGES, stop.cancelled()).await.is_err() {
+        let now = world.now();
+        for (partner, totals, oldest) in gateway.folds().inboxes() {
+            let partner = partner.to_string();
+            metrics::gauge!("airut_inbox_depth", "partner" => partner.clone()).set(float(totals.messages));
+            let age = now.since(oldest).as_secs_f64();
+            metrics::gauge!("airut_inbox_oldest_unsettled_age_seconds", "partner" => partner).set(age);
         }
     }
 }

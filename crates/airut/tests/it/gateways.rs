@@ -55,7 +55,8 @@ async fn a_partner_changed_at_one_gateway_is_changed_at_the_other_within_a_secon
         let request = ApplyRequest { partner: Some(definition.clone()), expected_version: None };
         let applied = operator.apply_partner(&request, PATIENCE).await.unwrap();
         let began = Instant::now();
-        eventually(PATIENCE, async || helsinki.own_definition(PATIENCE).await.unwrap().version == applied.version).await;
+        eventually(PATIENCE, async || helsinki.own_definition(PATIENCE).await.unwrap().version == applied.version)
+            .await;
         took.push(began.elapsed());
     }
     // The middle one of five: a machine that has other things to do may hold up one or two.

@@ -244,6 +244,27 @@ pub(crate) async fn client(data: &Path, address: SocketAddr, partner: &str) -> C
     Client::connect(&settings).await.expect("the certificates are there")
 }
 
+/// A notice from Kela to Pirkanmaa about a person.
+pub(crate) fn notice(message_id: &str, subject_id: &str) -> v1::SendRequest {
+    v1::SendRequest {
+        message_id: message_id.into(),
+        recipient: "pirkanmaa".into(),
+        message_type: "social-work-need".into(),
+        ordering_key: String::new(),
+        subject_id: subject_id.into(),
+        context: Some(v1::Context {
+            end_user: "kaino.laine".into(),
+            end_user_role: "benefit-handler".into(),
+            purpose: "social-work".into(),
+            legal_basis: "1301/2014".into(),
+            case_id: "case-1".into(),
+        }),
+        content_type: "application/json".into(),
+        payload: include_bytes!("../../../../deploy/exchange/samples/social-work-need.json").to_vec(),
+        expire_time: None,
+    }
+}
+
 /// A connection to the exchange at this address over TLS, from this address of this machine, asking for a server of this name:
 /// with the certificate and key in these files, or with none.
 pub(crate) async fn connect(

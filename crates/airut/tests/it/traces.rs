@@ -11,6 +11,7 @@ use std::{
 
 use airut_domain::refusal::Reason;
 use airut_testkit::{available, eventually};
+use airut_wire::v1::{self, delivery_service_client::DeliveryServiceClient};
 use hyper_util::rt::TokioIo;
 use opentelemetry_proto::tonic::{
     collector::trace::v1::{
@@ -36,7 +37,7 @@ use tonic_reflection::pb::v1::{
     server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
 };
 
-use crate::support::{Data, Exchange, PATIENCE, dev, http_get, persons, question};
+use crate::support::{Data, Exchange, PATIENCE, dev, http_get, notice, persons, question};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
@@ -177,6 +178,16 @@ async fn the_metrics_have_the_names_that_the_operators_page_explains() {
     let refused = county.query(&question("q-2", "nonsense"), PATIENCE, None).await.unwrap_err();
     assert_eq!(refused.reason(), Some(Reason::InvalidField));
 
+    let mut send = DeliveryServiceClient::new(channel(data.path(), exchange.address, "kela").await);
+    send.send(notice("n-1", &persons(data.path())[0])).await.unwrap();
+    let mut collect = DeliveryServiceClient::new(channel(data.path(), exchange.address, "pirkanmaa").await);
+    let open = v1::collect_request::Message::Open(v1::collect_request::Open { credit: 1, lease: None });
+    let open = tokio_stream::iter([v1::CollectRequest { message: Some(open) }]).chain(tokio_stream::pending());
+    let mut collected = collect.collect(open).await.unwrap().into_inner();
+    let delivered =
+        |told: v1::CollectResponse| matches!(told.message, Some(v1::collect_response::Message::Delivery(_)));
+    while !delivered(collected.message().await.unwrap().unwrap()) {}
+
     // Gauges are set every second.
     let address = exchange.metrics_address();
     let complete = |page: &str| airut_telemetry::metrics::names().all(|name| page.contains(&format!("# TYPE {name} ")));
@@ -185,8 +196,9 @@ async fn the_metrics_have_the_names_that_the_operators_page_explains() {
     let value = |series: &str| page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok());
     assert_eq!(value(r#"airut_refusals_total{reason="INVALID_FIELD"}"#), Some(1.0));
     assert_eq!(value(r#"airut_refusals_total{reason="NO_CONTRACT"}"#), Some(0.0));
-    assert_eq!(value("airut_streams_open"), Some(1.0));
+    assert_eq!(value("airut_streams_open{kind=\"answers\"}"), Some(1.0));
     assert_eq!(value("airut_disclosures_total"), Some(1.0));
+    assert_eq!(value(r#"airut_inbox_depth{partner="pirkanmaa"}"#), Some(1.0));
     let in_a_day = (airut_testkit::now().as_millis() / 1000 + 86_400) as f64;
     for expiry in ["airut_certificate_expiry_timestamp_seconds", "airut_crl_next_update_timestamp_seconds"] {
         assert!(value(expiry).unwrap() > in_a_day, "{expiry}");

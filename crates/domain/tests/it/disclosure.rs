@@ -129,6 +129,8 @@ fn asker(contracts: Vec<Contract>) -> VerifiedPartner {
         revoked: BTreeSet::new(),
         certificates: vec![],
         contracts,
+        deliveries: Vec::new(),
+        quota: None,
     };
     let mut registry = Registry::default();
     registry.insert(Entry { version: 1, partner, source: None });

@@ -45,6 +45,8 @@ fn partner() -> impl Strategy<Value = Partner> {
             revoked: revoked.into_iter().map(fingerprint).collect(),
             certificates: certificates.into_iter().map(known).collect(),
             contracts: Vec::new(),
+            deliveries: Vec::new(),
+            quota: None,
         }
     })
 }
@@ -183,6 +185,8 @@ fn county(id: &str, kind: Kind) -> Partner {
         revoked: BTreeSet::new(),
         certificates: vec![CertificateMatch { issuer: ISSUER.into(), name: CertificateName::Uri(format!("urn:{id}")) }],
         contracts: Vec::new(),
+        deliveries: Vec::new(),
+        quota: None,
     }
 }
 

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 
 use airut_domain::{
     id::StreamId,
+    mailbox::{Effects, Verdict, Void},
     member::{self, Members},
+    message,
     partition::{Partition, Position},
     query::Query,
     time::Timestamp,
@@ -38,6 +40,25 @@ impl Kept {
     /// The record at `position` asked in vain, because of this query.
     pub(super) fn asked_in_vain(&mut self, position: Position, query: &Query) {
         self.in_vain.insert(position, query.asked.offset);
+    }
+
+    /// A batch is finished; `time` is the partition's.
+    pub(super) fn batch_finished(&mut self, partition: Partition, offset: u64, forget_at: Timestamp, time: Timestamp) {
+        self.ended.retain(|(lies_in, day), _| *lies_in != partition || *day > time.day());
+        let earliest = self.ended.entry((partition, forget_at.day() + 1)).or_insert(offset);
+        *earliest = offset.min(*earliest);
+    }
+
+    /// A record of the messages was taken in: what it sent in vain goes with what was sent before it.
+    pub(super) fn messages(&mut self, position: Position, event: &message::Event, effects: &Effects) {
+        if let message::Event::Accepted(_) = event {
+            let known = effects.verdicts.iter().filter_map(|verdict| match verdict {
+                Verdict::Void(Void::Repeat(known) | Void::IdReused(known)) => Some(known.place.offset),
+                Verdict::Void(_) | Verdict::Accepted(_) => None,
+            });
+            let earliest = known.filter(|offset| *offset != position.offset).min();
+            self.in_vain.extend(earliest.map(|earliest| (position, earliest)));
+        }
     }
 
     /// A record of the members was taken in.

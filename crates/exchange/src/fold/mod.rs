@@ -6,14 +6,19 @@
 //!
 //! It must never skip a record, and never act on one that `apply` did not accept.
 
+mod batches;
 mod changes;
 mod fingerprints;
+mod ids;
 mod kept;
+mod mailboxes;
+mod messages;
 mod state;
 mod store;
+mod told;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -21,7 +26,8 @@ use std::{
 use airut_domain::{
     id::{Incarnation, PartnerId, StreamId},
     keys::Digest,
-    member::{self, StreamOpened},
+    member::{self, StreamKind, StreamOpened},
+    message,
     partition::{Partition, Position},
     query::{self, Answered, Event, Phase, Query, QueryKey, WhyNot},
     question::{Scope, Withheld},
@@ -31,15 +37,17 @@ use airut_domain::{
 };
 use airut_log::{Positions, Recorded, Tail, TailError};
 pub(crate) use changes::Changes;
+pub(crate) use messages::{AcceptedItem, Decided, Lapsed};
 pub use state::FoldError;
 pub(crate) use state::Void;
-use state::{Applied, Open, State};
+use state::{Open, State, Word};
 pub(crate) use store::Store;
 pub use store::StoreError;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use told::Shared;
 
-use crate::reception::Current;
+use crate::{bodies::Bodies, reception::Current};
 
 /// How often the fold's file is written.
 const FLUSH_EVERY: Duration = Duration::from_millis(200);
@@ -115,7 +123,8 @@ pub(crate) struct Push {
 #[derive(Debug)]
 struct Attached {
     opened: StreamOpened,
-    questions: mpsc::Sender<Push>,
+    /// Where a responder's questions go; none for a collector.
+    questions: Option<mpsc::Sender<Push>>,
 }
 
 /// What a record that asked says, for the gateway that puts the question to the responder.
@@ -131,42 +140,22 @@ pub(crate) struct Narrowed {
 pub struct Folds {
     own: Incarnation,
     shared: Mutex<Shared>,
+    bodies: Arc<Bodies>,
     registry: Arc<Current>,
     progress: Changes,
     members: Changes,
 }
 
-#[derive(Debug)]
-struct Shared {
-    state: State,
-    /// Who waits for the verdict on an own record.
-    waiting: BTreeMap<Position, oneshot::Sender<Result<(), Void>>>,
-    /// Verdicts on own records that nobody has asked for yet, and the order they came in.
-    decided: BTreeMap<Position, Result<(), Void>>,
-    decided_order: VecDeque<Position>,
-    ending: BTreeMap<QueryKey, Vec<oneshot::Sender<End>>>,
-    streams: BTreeMap<StreamId, Attached>,
-    /// No record is taken in any more.
-    over: bool,
-}
-
 impl Folds {
     /// Folds that take up where their store left off.
-    pub(crate) fn open(own: Incarnation, store: Store) -> Result<Self, StoreError> {
+    pub(crate) fn open(own: Incarnation, store: Store, bodies: Arc<Bodies>) -> Result<Self, StoreError> {
         let state = State::open(store)?;
         let registry = Arc::new(Current::new(Arc::clone(&state.registry)));
-        let shared = Shared {
-            state,
-            waiting: BTreeMap::new(),
-            decided: BTreeMap::new(),
-            decided_order: VecDeque::new(),
-            ending: BTreeMap::new(),
-            streams: BTreeMap::new(),
-            over: false,
-        };
+        let shared = Shared::new(state);
         Ok(Self {
             own,
             shared: Mutex::new(shared),
+            bodies,
             registry,
             progress: Changes::default(),
             members: Changes::default(),
@@ -210,14 +199,12 @@ impl Folds {
 
     /// No record will be taken in any more: nobody need wait for the fold's word on one.
     pub(crate) fn end(&self) {
-        let mut shared = self.lock();
-        shared.over = true;
-        shared.waiting.clear();
+        self.lock().end();
     }
 
     /// Whether no record is taken in any more.
     pub(crate) fn are_over(&self) -> bool {
-        self.lock().over
+        self.lock().is_over()
     }
 
     /// Waits until the fold has read up to these offsets.
@@ -237,17 +224,21 @@ impl Folds {
     /// Dropping the future forgets the question, not the record.
     pub(crate) async fn decide<T>(&self, recorded: Recorded<T>) -> Result<Accepted<T>, Unaccepted> {
         let position = recorded.position();
-        let known = self.lock().verdict_or_wait(position);
-        let verdict = match known {
-            Ok(verdict) => verdict,
-            Err(waiting) => match tokio::time::timeout(DECIDED_WITHIN, waiting).await {
-                Ok(Ok(verdict)) => verdict,
-                Ok(Err(_)) | Err(_) => return Err(Unaccepted::Undecided),
-            },
-        };
+        let Word::Whole(verdict) = self.word(position).await? else { return Err(Unaccepted::Undecided) };
         verdict.map_err(Unaccepted::Void)?;
         let stamp = recorded.stamp();
         Ok(Accepted { command: recorded.into_command(), position, stamp })
+    }
+
+    async fn word(&self, position: Position) -> Result<Word, Unaccepted> {
+        let known = self.lock().word_or_wait(position);
+        match known {
+            Ok(word) => Ok(word),
+            Err(waiting) => match tokio::time::timeout(DECIDED_WITHIN, waiting).await {
+                Ok(Ok(word)) => Ok(word),
+                Ok(Err(_)) | Err(_) => Err(Unaccepted::Undecided),
+            },
+        }
     }
 
     /// The query as it stands.
@@ -319,9 +310,9 @@ impl Folds {
         &self.members
     }
 
-    /// The open streams of a responder.
-    pub(crate) fn streams_of(&self, responder: &PartnerId) -> Vec<StreamOpened> {
-        self.lock().state.small.members.streams_of(responder).cloned().collect()
+    /// The open streams of a partner for this.
+    pub(crate) fn streams_of(&self, partner: &PartnerId, kind: StreamKind) -> Vec<StreamOpened> {
+        self.lock().state.small.members.streams_of(partner, kind).cloned().collect()
     }
 
     /// The gateways heard of lately.
@@ -331,7 +322,7 @@ impl Folds {
 
     /// Whether a responder has a stream open, here or at another gateway.
     pub fn has_responder(&self, responder: &PartnerId) -> bool {
-        self.lock().state.small.members.streams_of(responder).next().is_some()
+        self.lock().state.small.members.streams_of(responder, StreamKind::Answers).next().is_some()
     }
 
     /// The stream that an open query was put to, if it is still open.
@@ -347,8 +338,8 @@ impl Folds {
         })
     }
 
-    /// Questions put to the stream go to the sender from now on.
-    pub(crate) fn attach(&self, opened: StreamOpened, questions: mpsc::Sender<Push>) {
+    /// The stream is held here from now on; questions put to it go to the sender.
+    pub(crate) fn attach(&self, opened: StreamOpened, questions: Option<mpsc::Sender<Push>>) {
         self.lock().streams.insert(opened.stream.clone(), Attached { opened, questions });
     }
 
@@ -425,7 +416,13 @@ impl Folds {
                 // Before the verdict is told: whoever waits for it goes on with the registry that it made.
                 Kind::Partner(_) => self.registry.store(Arc::clone(&shared.state.registry)),
                 Kind::Member(_) => members = true,
-                Kind::Query(_) | Kind::Refusal(_) | Kind::Order(_) => {}
+                // Before anybody is woken: who collects here will want it at once.
+                Kind::Message(message::Event::Accepted(accepted))
+                    if shared.collectors.contains_key(&accepted.recipient) =>
+                {
+                    self.bodies.keep(stored, &applied.header);
+                }
+                Kind::Message(_) | Kind::Query(_) | Kind::Refusal(_) | Kind::Order(_) => {}
             }
             shared.tell(&self.own, applied, stored);
         }
@@ -452,90 +449,15 @@ impl Folds {
     }
 }
 
-impl Shared {
-    fn tell(&mut self, own: &Incarnation, applied: Applied, stored: &Arc<Stored>) {
-        let Applied { header, verdict, phase } = applied;
-        let own = header.author == *own;
-        // Of the gateway's own records only: what others wrote is traced there, and what an earlier life wrote was.
-        let _span = own.then(|| airut_telemetry::span::process(stored.position, &stored.traceparent));
-        if own {
-            self.tell_verdict(stored.position, verdict);
-        }
-        if let (Kind::Query(event), Ok(())) = (&header.kind, verdict) {
-            self.tell_query(event, &header, phase, stored);
-        }
-    }
-
-    fn tell_verdict(&mut self, position: Position, verdict: Result<(), Void>) {
-        match self.waiting.remove(&position) {
-            // Whoever has stopped waiting does not need to know.
-            Some(waiting) => drop(waiting.send(verdict)),
-            None => {
-                self.decided.insert(position, verdict);
-                self.decided_order.push_back(position);
-                if self.decided_order.len() > KEPT_VERDICTS {
-                    let oldest = self.decided_order.pop_front();
-                    oldest.map(|oldest| self.decided.remove(&oldest));
-                }
-            }
-        }
-    }
-
-    fn verdict_or_wait(&mut self, position: Position) -> Result<Result<(), Void>, oneshot::Receiver<Result<(), Void>>> {
-        if let Some(verdict) = self.decided.remove(&position) {
-            return Ok(verdict);
-        }
-        let (tell, told) = oneshot::channel();
-        if !self.over {
-            self.waiting.insert(position, tell);
-        }
-        Err(told)
-    }
-
-    fn tell_query(&mut self, event: &Event, header: &Arc<Header>, phase: Option<Phase>, stored: &Arc<Stored>) {
-        let key = event.key();
-        match (event, phase) {
-            (Event::Asked(asked), _) => {
-                self.push(&asked.stream, key, stored.position, Some((Arc::clone(stored), Arc::clone(header))));
-            }
-            (Event::Rerouted(rerouted), _) => {
-                // The query is in the state: it has just been applied.
-                if let Ok(Some(query)) = self.state.query(key, stored.stamp) {
-                    self.push(&rerouted.to, key, query.asked, None);
-                }
-            }
-            (Event::Answered(answered), _) => {
-                let answer = accepted_answer(answered, header, stored);
-                self.tell_end(key, &End::Answered(Box::new(answer)));
-            }
-            (Event::NotDisclosed(not), Some(_)) => self.tell_end(key, &End::Unanswered(not.why)),
-            (Event::NotDisclosed(_), None) | (Event::Repeated(_), _) => {}
-        }
-    }
-
-    fn tell_end(&mut self, key: &QueryKey, end: &End) {
-        for waiting in self.ending.remove(key).unwrap_or_default() {
-            drop(waiting.send(end.clone()));
-        }
-    }
-
-    fn push(&mut self, stream: &StreamId, key: &QueryKey, asked: Position, fresh: Option<(Arc<Stored>, Arc<Header>)>) {
-        if let Some(Attached { questions, .. }) = self.streams.get(stream) {
-            // A stream that is full or gone leaves the question to its deadline, or to another stream.
-            if questions.try_send(Push { key: key.clone(), asked, fresh }).is_err() {
-                metrics::counter!("airut_questions_dropped_total").increment(1);
-            }
-        }
-    }
-}
-
 /// What a record that asked says.
 pub(crate) fn narrowed(header: &Header) -> Option<Narrowed> {
     match &header.kind {
         Kind::Query(Event::Asked(query::Asked { scopes, withheld, deadline, .. })) => {
             Some(Narrowed { scopes: scopes.clone(), withheld: withheld.clone(), deadline: *deadline })
         }
-        Kind::Query(_) | Kind::Refusal(_) | Kind::Partner(_) | Kind::Member(_) | Kind::Order(_) => None,
+        Kind::Message(_) | Kind::Query(_) | Kind::Refusal(_) | Kind::Partner(_) | Kind::Member(_) | Kind::Order(_) => {
+            None
+        }
     }
 }
 

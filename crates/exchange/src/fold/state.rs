@@ -1,10 +1,14 @@
 //! What the records so far mean: one `apply` per record, pure but for reading a query's row.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use airut_domain::{
     id::PartnerId,
     keys::Digest,
+    mailbox,
     member::Members,
     partition::{Partition, Position, Topic},
     query::{self, At, Phase, Query, QueryKey},
@@ -18,7 +22,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     kept::Kept,
-    store::{Among, Store, StoreError},
+    mailboxes::Mailboxes,
+    store::{Among, Store, StoreError, earliest_day},
 };
 use crate::planted::planted;
 
@@ -35,6 +40,15 @@ pub(crate) enum Void {
 
 /// What the fold says of a record.
 pub(crate) type Verdict = Result<(), Void>;
+
+/// What the fold says of a record, or of each message that it speaks of.
+#[derive(Clone, Debug)]
+pub(crate) enum Word {
+    /// Of the record.
+    Whole(Verdict),
+    /// Of each message, in the record's order.
+    Each(Vec<mailbox::Verdict>),
+}
 
 /// Why the fold can not go on. The process must stop, unhealthy.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +87,7 @@ pub(crate) struct State {
     pub(crate) registry: Arc<Registry>,
     pub(crate) small: Small,
     pub(crate) kept: Kept,
+    pub(crate) mailboxes: Mailboxes,
     open: BTreeMap<QueryKey, Open>,
     store: Store,
 }
@@ -112,9 +127,11 @@ pub(crate) struct Small {
 /// A record with its verdict.
 pub(crate) struct Applied {
     pub(crate) header: Arc<Header>,
-    pub(crate) verdict: Verdict,
+    pub(crate) word: Word,
     /// The query's phase, when the record changed it.
     pub(crate) phase: Option<Phase>,
+    /// Partners that may be offered messages now.
+    pub(crate) woken: BTreeSet<PartnerId>,
 }
 
 impl State {
@@ -127,7 +144,8 @@ impl State {
             let partner = airut_wire::record::partner(definition).map_err(|_| StoreError::Row)?;
             registry.insert(Entry { version: *version, partner, source: *source });
         }
-        Ok(Self { cursor, registry: Arc::new(registry), small, kept, open, store })
+        let mailboxes = Mailboxes::open(&store, &cursor)?;
+        Ok(Self { cursor, registry: Arc::new(registry), small, kept, mailboxes, open, store })
     }
 
     /// Takes in the next record of its partition.
@@ -143,26 +161,39 @@ impl State {
         *time = (*time).max(stored.stamp);
         let at = At { position, time: *time };
 
-        let (verdict, phase) = match (position.partition.topic, &header.kind) {
-            (Topic::Queries, Kind::Query(event)) => self.apply_query(at, event)?,
-            (Topic::Partners, Kind::Partner(applied)) => (self.apply_partner(applied), None),
+        let mut woken = BTreeSet::new();
+        let whole = |(verdict, phase)| (Word::Whole(verdict), phase);
+        let (word, phase) = match (position.partition.topic, &header.kind) {
+            (Topic::Messages, Kind::Message(event)) => {
+                let Self { mailboxes, store, kept, .. } = self;
+                let effects = mailboxes.apply(store, kept, at, &header.author, event)?;
+                woken = effects.woken;
+                (Word::Each(effects.verdicts), None)
+            }
+            (Topic::Queries, Kind::Query(event)) => whole(self.apply_query(at, event)?),
+            (Topic::Partners, Kind::Partner(applied)) => whole((self.apply_partner(applied), None)),
             (Topic::Members, Kind::Member(event)) => {
                 self.small.members.apply(at.time, event);
                 self.kept.member(position, event, &self.small.members);
-                (Ok(()), None)
+                whole((Ok(()), None))
             }
             (Topic::Order, Kind::Order(order)) => {
                 self.apply_order(order);
-                (Ok(()), None)
+                whole((Ok(()), None))
             }
-            (Topic::Refusals, Kind::Refusal(_)) => (Ok(()), None),
+            (Topic::Refusals, Kind::Refusal(_)) => whole((Ok(()), None)),
             (
-                Topic::Queries | Topic::Partners | Topic::Members | Topic::Order | Topic::Refusals,
-                Kind::Query(_) | Kind::Partner(_) | Kind::Member(_) | Kind::Order(_) | Kind::Refusal(_),
+                Topic::Messages | Topic::Queries | Topic::Partners | Topic::Members | Topic::Order | Topic::Refusals,
+                Kind::Message(_)
+                | Kind::Query(_)
+                | Kind::Partner(_)
+                | Kind::Member(_)
+                | Kind::Order(_)
+                | Kind::Refusal(_),
             ) => return Err(FoldError::Misplaced(position.to_string())),
         };
         self.cursor.positions.insert(position.partition, position.offset + 1);
-        Ok(Applied { header, verdict, phase })
+        Ok(Applied { header, word, phase, woken })
     }
 
     /// The query as it stands; `None` when there is none, or it is time to forget it.
@@ -188,7 +219,11 @@ impl State {
     pub(crate) fn trimmable(&mut self, partition: Partition, start: u64, limit: u64) -> u64 {
         let time = self.cursor.times.get(&partition).copied().unwrap_or_default();
         let open = self.open.values().filter(|open| open.asked.partition == partition).map(|open| open.asked.offset);
-        let limit = limit.min(open.min().unwrap_or(limit));
+        let mut limit = limit.min(open.min().unwrap_or(limit));
+        if partition.topic == Topic::Messages {
+            let unfinished = self.mailboxes.of(partition).batches().next().map(|(offset, _)| offset);
+            limit = limit.min(unfinished.unwrap_or(limit));
+        }
         self.kept.trimmable(partition, time, start, limit)
     }
 
@@ -202,13 +237,38 @@ impl State {
                 parts.push(encode(&(partition, key, query)));
             }
         })?;
+        let mut batches = BTreeMap::new();
+        self.store.finished_batches(|key, batch| {
+            let time = times.get(&key.0).copied().unwrap_or_default();
+            if batch.forget_at().is_some_and(|at| time < at) {
+                batches.insert(key, encode(batch));
+            }
+        })?;
+        for (partition, mailbox) in self.mailboxes.all() {
+            batches.extend(mailbox.batches().map(|(offset, batch)| ((partition, offset), encode(batch))));
+        }
+        parts.extend(batches.iter().map(encode_entry));
         let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
         Ok(Digest::of_parts(&parts))
     }
 
     /// Has the store written up to this point of the log.
     pub(crate) fn flush(&mut self) {
+        if !self.store.is_ready() {
+            return;
+        }
+        for (key, row) in self.mailboxes.take_changed() {
+            self.store.put_batch(key, row);
+        }
+        if let Some(day) = earliest_day(&self.cursor, Topic::Messages) {
+            self.mailboxes.forget_before(day + 1);
+        }
         self.store.flush(&self.cursor, &self.small, &self.kept);
+    }
+
+    /// The store, for reading.
+    pub(crate) fn store_ref(&self) -> &Store {
+        &self.store
     }
 
     /// The store, for its writing.
@@ -268,6 +328,10 @@ impl State {
             }
         }
     }
+}
+
+fn encode_entry<K: Serialize, V: Serialize>(entry: (K, V)) -> Vec<u8> {
+    encode(&entry)
 }
 
 /// The bytes of a piece of state: a stable encoding, the same for the same value.

@@ -5,10 +5,12 @@
 //!
 //! Open queries lie in one table, and whoever looks for a query knows whether it is open. Ended ones lie in a table per day on which they may be forgotten, which is dropped whole. Most
 //! ids are new, so each day's keys have fingerprints in memory, and a day is searched only where they say that it may be worth it.
+//! Batches of messages lie beside them: see [`batches`](super::batches).
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use airut_domain::{
+    mailbox::Batch,
     partition::{Partition, Topic},
     query::{Phase, Query, QueryKey},
 };
@@ -18,6 +20,7 @@ use serde::de::DeserializeOwned;
 use tokio::task::JoinHandle;
 
 use super::{
+    batches::{self, BatchKey, BatchRows, Row},
     fingerprints::Fingerprints,
     kept::Kept,
     state::{Cursor, Open, Small, encode},
@@ -30,7 +33,7 @@ type Rows = BTreeMap<QueryKey, (Partition, Query)>;
 const MOST_CHANGED: usize = 200_000;
 
 /// How this build writes the file. A file written in another way is not read.
-const FORMAT: [u8; 1] = [2];
+const FORMAT: [u8; 1] = [3];
 
 const OPEN: &str = "query_open";
 const DAY: &str = "query_day_";
@@ -60,7 +63,7 @@ pub enum StoreError {
 #[derive(Debug)]
 pub(crate) enum Store {
     /// All in memory: for the simulation.
-    Memory(Rows),
+    Memory(Changed),
     /// In a file.
     File(Box<File>),
 }
@@ -73,9 +76,9 @@ pub(crate) struct File {
     tables: Vec<String>,
     /// The keys of each day's table, those being written included.
     seen: BTreeMap<String, Fingerprints>,
-    changed: Rows,
+    changed: Changed,
     /// Being written; `flush` moves `changed` here.
-    writing: Arc<Rows>,
+    writing: Arc<Changed>,
     writer: Writer,
     /// How far the file was last written.
     written: Cursor,
@@ -91,6 +94,19 @@ pub(super) enum Among {
     Ended,
 }
 
+/// Rows that have changed since they were written.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Changed {
+    queries: Rows,
+    batches: BatchRows,
+}
+
+impl Changed {
+    fn len(&self) -> usize {
+        self.queries.len() + self.batches.len()
+    }
+}
+
 #[derive(Debug)]
 enum Writer {
     Idle(Connection),
@@ -104,7 +120,7 @@ pub(crate) type Written = (Connection, Result<(), StoreError>);
 impl Store {
     /// All in memory.
     pub(crate) fn memory() -> Self {
-        Self::Memory(Rows::new())
+        Self::Memory(Changed::default())
     }
 
     /// Opens or creates the file of this log.
@@ -112,6 +128,7 @@ impl Store {
         let writer = connect(path)?;
         writer.execute_batch(
             "CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value BLOB NOT NULL);
+             CREATE TABLE IF NOT EXISTS message_live (key INTEGER PRIMARY KEY, value BLOB NOT NULL);
              CREATE TABLE IF NOT EXISTS query_open (key BLOB PRIMARY KEY, partition INTEGER NOT NULL, value BLOB NOT NULL);",
         )?;
         match get_state(&writer, "log")? {
@@ -135,7 +152,7 @@ impl Store {
             reader,
             tables,
             seen,
-            changed: Rows::new(),
+            changed: Changed::default(),
             writing: Arc::default(),
             writer: Writer::Idle(writer),
             written: Cursor::default(),
@@ -153,7 +170,7 @@ impl Store {
     pub(super) fn open_queries(&self) -> Result<BTreeMap<QueryKey, Open>, StoreError> {
         let mut open = BTreeMap::new();
         let rows = match self {
-            Self::Memory(rows) => rows.clone(),
+            Self::Memory(rows) => rows.queries.clone(),
             Self::File(file) => file.read_table(OPEN)?,
         };
         for (key, (_, query)) in rows {
@@ -167,9 +184,9 @@ impl Store {
     /// The row of a query.
     pub(super) fn query(&self, key: &QueryKey, among: Among) -> Result<Option<Query>, StoreError> {
         match self {
-            Self::Memory(rows) => Ok(rows.get(key).map(|(_, query)| query.clone())),
+            Self::Memory(rows) => Ok(rows.queries.get(key).map(|(_, query)| query.clone())),
             Self::File(file) => {
-                if let Some((_, query)) = file.changed.get(key).or_else(|| file.writing.get(key)) {
+                if let Some((_, query)) = file.changed.queries.get(key).or_else(|| file.writing.queries.get(key)) {
                     return Ok(Some(query.clone()));
                 }
                 file.read(key, among)
@@ -183,16 +200,106 @@ impl Store {
             Self::Memory(rows) => rows,
             Self::File(file) => &mut file.changed,
         };
-        rows.insert(key, (partition, query));
+        rows.queries.insert(key, (partition, query));
     }
 
-    /// Every row, by key.
+    /// What becomes of a batch's row.
+    pub(super) fn put_batch(&mut self, key: BatchKey, row: Row) {
+        match self {
+            Self::File(file) => drop(file.changed.batches.insert(key, row)),
+            Self::Memory(rows) => match row {
+                // They are in memory already.
+                Row::Live(_) => {}
+                Row::Finished(_) => drop(rows.batches.insert(key, row)),
+                Row::Gone => drop(rows.batches.remove(&key)),
+            },
+        }
+    }
+
+    /// A finished batch that may be forgotten on that day.
+    pub(super) fn finished_batch(&self, key: BatchKey, day: i64) -> Result<Option<Arc<Batch>>, StoreError> {
+        let row = match self {
+            Self::Memory(rows) => rows.batches.get(&key),
+            Self::File(file) => file.changed.batches.get(&key).or_else(|| file.writing.batches.get(&key)),
+        };
+        match (row, self) {
+            (Some(Row::Finished(batch)), _) => Ok(Some(Arc::clone(batch))),
+            (Some(Row::Live(_) | Row::Gone), _) | (None, Self::Memory(_)) => Ok(None),
+            (None, Self::File(file)) => match batches::read(&file.reader, day, key) {
+                Ok(batch) => Ok(batch.map(Arc::new)),
+                // The table is dropped as soon as all that is in it may be forgotten.
+                Err(_) if !batches::days(&file.reader)?.contains(&batches::table(day)) => Ok(None),
+                Err(cause) => Err(cause),
+            },
+        }
+    }
+
+    /// A finished batch, whenever it may be forgotten. To be asked for rarely: it may look into every day.
+    pub(super) fn finished_at(&self, key: BatchKey) -> Result<Option<Arc<Batch>>, StoreError> {
+        let days = match self {
+            Self::Memory(_) => vec![0],
+            Self::File(file) => {
+                batches::days(&file.reader)?.iter().filter_map(|table| batches::day_from(table)).collect()
+            }
+        };
+        // What is in no file yet is found whatever the day.
+        for day in days.into_iter().chain([0]) {
+            if let Some(batch) = self.finished_batch(key, day)? {
+                return Ok(Some(batch));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The batches that are not finished, as far as they are in the file: for the start.
+    pub(super) fn live_batches(&self, each: impl FnMut(BatchKey, Batch)) -> Result<(), StoreError> {
+        match self {
+            Self::Memory(_) => Ok(()),
+            Self::File(file) => batches::for_each(&file.reader, batches::LIVE, each),
+        }
+    }
+
+    /// Every finished batch, those in the file first.
+    pub(super) fn finished_batches(&self, mut each: impl FnMut(BatchKey, &Batch)) -> Result<(), StoreError> {
+        let mut recent: BTreeMap<BatchKey, Arc<Batch>> = BTreeMap::new();
+        let mut take = |rows: &BatchRows| {
+            for (key, row) in rows {
+                if let Row::Finished(batch) = row {
+                    recent.insert(*key, Arc::clone(batch));
+                }
+            }
+        };
+        match self {
+            Self::Memory(rows) => take(&rows.batches),
+            Self::File(file) => {
+                take(&file.writing.batches);
+                take(&file.changed.batches);
+                for table in batches::days(&file.reader)? {
+                    batches::for_each(&file.reader, &table, |key, batch| {
+                        if !recent.contains_key(&key) {
+                            each(key, &batch);
+                        }
+                    })?;
+                }
+            }
+        }
+        recent.iter().for_each(|(key, batch)| each(*key, batch));
+        Ok(())
+    }
+
+    /// Every row of a query, by key.
     pub(super) fn for_each(&self, mut each: impl FnMut(Partition, &QueryKey, &Query)) -> Result<(), StoreError> {
         let rows = match self {
-            Self::Memory(rows) => rows.clone(),
+            Self::Memory(rows) => rows.queries.clone(),
             Self::File(file) => {
                 let mut rows = file.read_all()?;
-                rows.extend(file.writing.iter().chain(&file.changed).map(|(key, row)| (key.clone(), row.clone())));
+                rows.extend(
+                    file.writing
+                        .queries
+                        .iter()
+                        .chain(&file.changed.queries)
+                        .map(|(key, row)| (key.clone(), row.clone())),
+                );
                 rows
             }
         };
@@ -210,7 +317,7 @@ impl Store {
         file.written.clone_from(cursor);
         let Writer::Idle(mut writer) = std::mem::replace(&mut file.writer, Writer::Gone) else { return };
         file.writing = Arc::new(std::mem::take(&mut file.changed));
-        for (key, (_, query)) in file.writing.iter() {
+        for (key, (_, query)) in &file.writing.queries {
             if let Some(day) = day_of(query) {
                 file.seen.entry(day).or_default().insert(&key_bytes(key));
             }
@@ -225,6 +332,14 @@ impl Store {
             (writer, written)
         };
         file.writer = Writer::Busy(tokio::task::spawn_blocking(write));
+    }
+
+    /// Whether a writing may begin.
+    pub(crate) fn is_ready(&self) -> bool {
+        match self {
+            Self::Memory(_) => true,
+            Self::File(file) => matches!(file.writer, Writer::Idle(_)),
+        }
     }
 
     /// Whether a writing has to be waited for: it has ended, or too much is waiting behind it.
@@ -264,8 +379,12 @@ impl Store {
             Err(cause) => {
                 tracing::warn!(%cause, "the fold's file is not written; trying again");
                 file.written = Cursor::default();
-                for (key, row) in Arc::unwrap_or_clone(rows) {
-                    file.changed.entry(key).or_insert(row);
+                let Changed { queries, batches } = Arc::unwrap_or_clone(rows);
+                for (key, row) in queries {
+                    file.changed.queries.entry(key).or_insert(row);
+                }
+                for (key, row) in batches {
+                    file.changed.batches.entry(key).or_insert(row);
                 }
                 if file.changed.len() >= MOST_CHANGED {
                     return Err(cause);
@@ -336,10 +455,13 @@ fn tables(connection: &Connection) -> Result<Vec<String>, StoreError> {
     Ok(names.collect::<Result<_, _>>()?)
 }
 
-fn write(writer: &mut Connection, rows: &Rows, cursor: &Cursor, state: &[u8]) -> Result<(), StoreError> {
+fn write(writer: &mut Connection, rows: &Changed, cursor: &Cursor, state: &[u8]) -> Result<(), StoreError> {
     let change = writer.transaction()?;
+    let mut days = batches::days(&change)?;
+    batches::write(&change, &mut days, &rows.batches)?;
     let mut known = tables(&change)?;
-    for (key, (partition, query)) in rows {
+    known.append(&mut days);
+    for (key, (partition, query)) in &rows.queries {
         let key = key_bytes(key);
         let table = match day_of(query) {
             None => OPEN.to_owned(),
@@ -382,10 +504,17 @@ fn fingerprints(connection: &Connection, day: &str) -> Result<Fingerprints, Stor
 
 /// Whether it is the table of a day that every partition of the queries has left behind.
 fn is_forgotten(table: &str, cursor: &Cursor) -> bool {
-    let times = cursor.times.iter().filter(|(partition, _)| partition.topic == Topic::Queries);
-    let earliest = times.map(|(_, time)| time.day()).min();
-    let day: Option<i64> = table.strip_prefix(DAY).and_then(|day| day.parse().ok());
-    day.zip(earliest).is_some_and(|(day, earliest)| day <= earliest)
+    let (topic, day) = match table.strip_prefix(DAY) {
+        Some(day) => (Topic::Queries, day.parse().ok()),
+        None => (Topic::Messages, batches::day_from(table)),
+    };
+    day.zip(earliest_day(cursor, topic)).is_some_and(|(day, earliest): (i64, i64)| day <= earliest)
+}
+
+/// The day that every partition of the topic has reached.
+pub(super) fn earliest_day(cursor: &Cursor, topic: Topic) -> Option<i64> {
+    let times = cursor.times.iter().filter(|(partition, _)| partition.topic == topic);
+    times.map(|(_, time)| time.day()).min()
 }
 
 fn get_state(connection: &Connection, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
@@ -410,7 +539,7 @@ fn key_from(bytes: &[u8]) -> Result<QueryKey, StoreError> {
     Ok(QueryKey { asker: asker.parse().map_err(id)?, query_id: query_id.parse().map_err(id)? })
 }
 
-fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
     postcard::from_bytes(bytes).map_err(|_| StoreError::Row)
 }
 

@@ -146,6 +146,7 @@ impl Promises {
             return self.broken(format_args!("{} can not be read", stored.position));
         };
         match &header.kind {
+            Kind::Message(_) => {}
             Kind::Query(event) => self.read_query(stored, &header, event),
             Kind::Partner(applied) => {
                 self.done("right changed");

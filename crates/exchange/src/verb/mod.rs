@@ -1,7 +1,12 @@
 //! The verbs: one file each, to be read beside its page in docs/.
 
+pub(crate) mod collect;
+pub(crate) mod offer;
 pub(crate) mod query_benefits;
+pub(crate) mod send;
 pub(crate) mod serve;
+pub(crate) mod settle;
+pub(crate) mod track;
 
 use airut_domain::{
     partition::{Partition, Topic},

@@ -414,6 +414,7 @@ impl Gateway {
             payload_sha256,
             accept_time: answer.stamp(),
             position: answer.position(),
+            item: None,
         };
         let receipt =
             self.signer.sign(statement, salt).await.ok_or(Failure::Final(Refusal::new(Reason::NotServing)))?;

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use airut_domain::{
     id::StreamId,
     keys::{Digest, commitment},
-    member::{Event, StreamOpened},
+    member::{Event, StreamKind, StreamOpened},
     minimise::minimise,
     partition::{Partition, Position, Topic},
     query::{Answered, NotDisclosed, QueryKey, WhyNot},
@@ -75,9 +75,9 @@ impl Gateway {
     pub async fn serve(&self, mut answering: Answering) {
         match self.open_stream(&mut answering).await {
             Ok(mut stream) => {
-                metrics::gauge!("airut_streams_open").increment(1);
+                metrics::gauge!("airut_streams_open", "kind" => "answers").increment(1);
                 let end = stream.run(&mut answering).await;
-                metrics::gauge!("airut_streams_open").decrement(1);
+                metrics::gauge!("airut_streams_open", "kind" => "answers").decrement(1);
                 self.close_stream(stream.id).await;
                 if let Err(refusal) = end {
                     self.refuse_stream(&answering, refusal).await;
@@ -113,9 +113,13 @@ impl Gateway {
             .map_err(|_| Refusal::new(Reason::NotServing))?;
         let (sender, questions) = mpsc::channel(MOST_IN_FLIGHT);
         // Before it is announced: a question may come as soon as others know of the stream.
-        let opened =
-            StreamOpened { stream: id.clone(), holder: self.incarnation.clone(), responder: responder.clone() };
-        self.folds.attach(opened.clone(), sender);
+        let opened = StreamOpened {
+            stream: id.clone(),
+            holder: self.incarnation.clone(),
+            partner: responder.clone(),
+            kind: StreamKind::Answers,
+        };
+        self.folds.attach(opened.clone(), Some(sender));
         let opened = Event::StreamOpened(opened);
         if let Err(unproposed) = self.propose(Partition::only(Topic::Members), opened, None, "").await {
             self.folds.detach(&id);

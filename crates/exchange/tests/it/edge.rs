@@ -28,7 +28,7 @@ fn client_of(sandbox: &Sandbox, partner: &'static str) -> Client<impl QueryServi
     client(sandbox, Arc::new(move |_, registry| identified(registry, partner)))
 }
 
-fn identified(registry: &Registry, partner: &str) -> Result<VerifiedPartner, (Unidentified, Stranger)> {
+pub(crate) fn identified(registry: &Registry, partner: &str) -> Result<VerifiedPartner, (Unidentified, Stranger)> {
     let id = partner.parse().unwrap();
     let reason = match registry.get(&id) {
         Some(_) => Reason::PartnerSuspended,

@@ -54,6 +54,7 @@ impl Place {
         let settings = Settings {
             log: log.clone(),
             ring: Arc::clone(&self.ring),
+            catalogue: std::sync::Arc::default(),
             receipt_key: ReceiptKey::from_seed(&[7; 32]),
             folds: FoldStore::File(self.file(name)),
             incarnation: name.parse().unwrap(),

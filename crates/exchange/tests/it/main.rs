@@ -14,7 +14,9 @@ mod partners;
 mod reception;
 mod refusals;
 
+mod delivery;
 mod edge;
 mod engines;
 mod folds;
+mod message_types;
 mod trimming;

@@ -103,7 +103,8 @@ async fn streams_that_died_with_their_gateway_are_passed_over_one_after_the_othe
         let opened = airut_domain::member::StreamOpened {
             stream: format!("gateway-dead/{number}").parse().unwrap(),
             holder: "gateway-dead".parse().unwrap(),
-            responder: "kela".parse().unwrap(),
+            kind: airut_domain::member::StreamKind::Answers,
+            partner: "kela".parse().unwrap(),
         };
         dead.append(Partition::only(Topic::Members), Event::StreamOpened(opened), None, "").await.unwrap();
     }
@@ -230,7 +231,10 @@ fn open_streams(sandbox: &Sandbox) -> Vec<StreamId> {
         let Kind::Member(event) = header.kind else { continue };
         members.apply(stored.stamp, &event);
     }
-    members.streams_of(&"kela".parse().unwrap()).map(|opened| opened.stream.clone()).collect()
+    members
+        .streams_of(&"kela".parse().unwrap(), airut_domain::member::StreamKind::Answers)
+        .map(|opened| opened.stream.clone())
+        .collect()
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,10 +12,13 @@ use std::{
 
 use airut_client::verify_receipt;
 use airut_domain::{
+    delivery::{Direction, Right},
     id::PartnerId,
     identity_code::IdentityCode,
     keys::{Digest, commitment},
     matter::{Category, Cents, Content, Matter, Outcome},
+    message::OnDead,
+    message_type::{Definition, MessageTypes, Presence},
     partition::Topic,
     partner::{CertificateMatch, CertificateName, Contract, Grant, Kind as PartnerKind, Partner, State},
     query::{self, At, Query, QueryKey, Verdict},
@@ -23,7 +26,7 @@ use airut_domain::{
     refusal::Refusal,
     time::{Date, Period, Timestamp, parse_date},
 };
-use airut_exchange::{Answering, Asking, FoldStore, Gateway, GatewayError, ReceiptKey, Settings, World};
+use airut_exchange::{Answering, Asking, Catalogue, FoldStore, Gateway, GatewayError, ReceiptKey, Settings, World};
 use airut_log::{Clock, Faults, HeaderWriter, KeyRing, Log, Random, Simulation, Writer};
 use airut_wire::v1::{self, serve_request, serve_response};
 use prost::Message;
@@ -87,6 +90,7 @@ impl Ground {
             log: self.log(),
             ring: Arc::clone(&self.ring),
             receipt_key: receipt_key(incarnation),
+            catalogue: Arc::new(arc_swap::ArcSwap::from_pointee(Catalogue::from(message_types()))),
             folds,
             incarnation: incarnation.parse().unwrap(),
             world,
@@ -394,6 +398,7 @@ pub(crate) fn verify(
         payload_sha256: Digest::of(&content.encode_to_vec()),
         accept_time: stored.stamp,
         position: stored.position,
+        item: None,
     };
     if receipt.statement != statement {
         return Err("the receipt states something else than its record".to_owned());
@@ -474,12 +479,69 @@ pub(crate) fn partners() -> Vec<Partner> {
     let social = || contract("social-assistance", "1412/1997", social_grants());
     let pension =
         contract("pension-processing", "395/2006", vec![grant(Category::Decision, &["old-age-pension"], 12, 0)]);
+    let counties = &["pirkanmaa", "helsinki"];
     vec![
-        partner("kela", PartnerKind::Kela, vec![]),
-        partner("pirkanmaa", PartnerKind::WellbeingServicesCounty, vec![social()]),
-        partner("helsinki", PartnerKind::Municipality, vec![social()]),
+        Partner { deliveries: vec![right(Direction::Send, counties)], ..partner("kela", PartnerKind::Kela, vec![]) },
+        receiver("pirkanmaa", PartnerKind::WellbeingServicesCounty, vec![social()]),
+        receiver("helsinki", PartnerKind::Municipality, vec![social()]),
         partner("elo", PartnerKind::PensionProvider, vec![pension]),
     ]
+}
+
+fn receiver(id: &str, kind: PartnerKind, contracts: Vec<Contract>) -> Partner {
+    Partner { deliveries: vec![right(Direction::Receive, &["kela"])], ..partner(id, kind, contracts) }
+}
+
+/// The right to send or receive notices.
+pub(crate) fn right(direction: Direction, with: &[&str]) -> Right {
+    Right {
+        direction,
+        message_types: ["notice".parse().unwrap(), "blocking-notice".parse().unwrap()].into(),
+        with: with.iter().map(|party| party.parse().unwrap()).collect(),
+        purpose: "social-work".parse().unwrap(),
+        legal_basis: "1301/2014".parse().unwrap(),
+    }
+}
+
+/// `notice`, of which a dead one lets the later ones of its key go on, and `blocking-notice`, of which it does not.
+pub(crate) fn message_types() -> MessageTypes {
+    let notice = |name: &str, on_dead| Definition {
+        name: name.parse().unwrap(),
+        title: "A notice".into(),
+        from: ["kela".parse().unwrap()].into(),
+        to: ["kind:wellbeing-services-county".parse().unwrap(), "helsinki".parse().unwrap()].into(),
+        max_bytes: 1000,
+        content_types: ["application/json".to_owned()].into(),
+        schema: None,
+        subject: Presence::Required,
+        ordering: Presence::Optional,
+        attempts: 3,
+        back_off_seconds: 1,
+        expires_hours: 24,
+        on_dead,
+    };
+    [notice("notice", OnDead::Frees), notice("blocking-notice", OnDead::Blocks)].into_iter().collect()
+}
+
+/// A notice from `kela` to `pirkanmaa` about the first person.
+pub(crate) fn message(id: &str) -> v1::SendRequest {
+    v1::SendRequest {
+        message_id: id.into(),
+        recipient: "pirkanmaa".into(),
+        message_type: "notice".into(),
+        ordering_key: String::new(),
+        subject_id: person(0).as_str().into(),
+        context: Some(v1::Context {
+            end_user: "kaino.laine".into(),
+            end_user_role: "benefit-handler".into(),
+            purpose: "social-work".into(),
+            legal_basis: "1301/2014".into(),
+            case_id: "case-1".into(),
+        }),
+        content_type: "application/json".into(),
+        payload: format!("{{\"notice\":\"{id}\"}}").into_bytes(),
+        expire_time: None,
+    }
 }
 
 /// The usual contract.
@@ -516,6 +578,8 @@ pub(crate) fn partner(id: &str, kind: PartnerKind, contracts: Vec<Contract>) -> 
         revoked: BTreeSet::new(),
         certificates,
         contracts,
+        deliveries: Vec::new(),
+        quota: None,
     }
 }
 

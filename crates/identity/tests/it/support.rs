@@ -138,6 +138,8 @@ pub fn partner(id: &str) -> Partner {
         revoked: BTreeSet::new(),
         certificates: vec![CertificateMatch { issuer: ISSUER.to_owned(), name: uri }],
         contracts: Vec::new(),
+        deliveries: Vec::new(),
+        quota: None,
     }
 }
 

@@ -37,6 +37,8 @@ fn registry() -> Registry {
             revoked: BTreeSet::new(),
             certificates: Vec::new(),
             contracts: Vec::new(),
+            deliveries: Vec::new(),
+            quota: None,
         };
         registry.insert(Entry { version: 1, partner, source: None });
     }

@@ -147,7 +147,8 @@ pub(crate) fn entry(number: u64) -> (Partition, Kind) {
             let opened = member::StreamOpened {
                 stream: format!("gateway-1/{number}").parse().unwrap(),
                 holder: "gateway-1".parse().unwrap(),
-                responder: "kela".parse().unwrap(),
+                partner: "kela".parse().unwrap(),
+                kind: member::StreamKind::Answers,
             };
             (Partition::only(Topic::Members), Kind::Member(member::Event::StreamOpened(opened)))
         }

@@ -1,0 +1,191 @@
+//! Message types: what may be sent, by whom to whom, and how it is delivered. They are data: a file each in
+//! `deploy/exchange/message-types/`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+    sync::Arc,
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{self, MessageType, PartnerId},
+    message::{LONGEST, OnDead},
+    partner::{Fault, Kind, Partner},
+};
+
+/// The largest payload that any type may allow, in bytes.
+pub const LARGEST_PAYLOAD: u32 = 1024 * 1024;
+
+/// As many attempts a type may allow.
+const MOST_ATTEMPTS: u32 = 100;
+
+/// A message type, as its file defines it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Definition {
+    /// Its name, used everywhere.
+    pub name: MessageType,
+    /// What it is, for people.
+    pub title: String,
+    /// Who may send it.
+    pub from: BTreeSet<Party>,
+    /// Who may receive it.
+    pub to: BTreeSet<Party>,
+    /// The payload's size at the most, in bytes.
+    pub max_bytes: u32,
+    /// The payload's media types.
+    pub content_types: BTreeSet<String>,
+    /// The JSON Schema that a payload in JSON must follow, by its file's name beside the definition.
+    #[serde(default)]
+    pub schema: Option<String>,
+    /// Whether it is about a person.
+    pub subject: Presence,
+    /// Whether it has an ordering key.
+    pub ordering: Presence,
+    /// After so many failed attempts it is a dead letter.
+    pub attempts: u32,
+    /// The wait after the first failed attempt, in seconds; it doubles with each further one, up to an hour.
+    pub back_off_seconds: u32,
+    /// It is delivered no more after so many hours, unless its sender says otherwise.
+    pub expires_hours: u32,
+    /// What a dead letter means to the later messages of its ordering key.
+    #[serde(default)]
+    pub on_dead: OnDead,
+}
+
+/// Whether a message has something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Presence {
+    /// It must have it.
+    Required,
+    /// It may.
+    Optional,
+    /// It must not.
+    None,
+}
+
+/// A partner by its id, such as `kela`, or every partner of a kind, such as `kind:wellbeing-services-county`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Party {
+    /// This one.
+    Partner(PartnerId),
+    /// All of this kind.
+    Kind(Kind),
+}
+
+/// Why a text is no party.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoParty {
+    /// Not a kind.
+    #[error("is not a kind of partner")]
+    Kind,
+    /// Not a partner's id.
+    #[error("{0}")]
+    Id(#[from] id::Invalid),
+}
+
+impl Party {
+    /// Whether the partner is meant.
+    pub fn means(&self, partner: &Partner) -> bool {
+        match self {
+            Self::Partner(id) => *id == partner.id,
+            Self::Kind(kind) => *kind == partner.kind,
+        }
+    }
+}
+
+impl FromStr for Party {
+    type Err = NoParty;
+
+    fn from_str(text: &str) -> Result<Self, NoParty> {
+        match text.strip_prefix("kind:") {
+            Some(kind) => kind.parse().map(Self::Kind).map_err(|_| NoParty::Kind),
+            None => Ok(Self::Partner(text.parse()?)),
+        }
+    }
+}
+
+impl TryFrom<String> for Party {
+    type Error = NoParty;
+
+    fn try_from(text: String) -> Result<Self, NoParty> {
+        text.parse()
+    }
+}
+
+impl From<Party> for String {
+    fn from(party: Party) -> Self {
+        party.to_string()
+    }
+}
+
+impl fmt::Display for Party {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Partner(id) => write!(f, "{id}"),
+            Self::Kind(kind) => write!(f, "kind:{kind}"),
+        }
+    }
+}
+
+impl Definition {
+    /// The wait after the first failed attempt.
+    pub fn back_off(&self) -> Duration {
+        Duration::from_secs(self.back_off_seconds.into())
+    }
+
+    /// How long it is delivered, unless its sender says otherwise.
+    pub fn lifetime(&self) -> Duration {
+        Duration::from_secs(u64::from(self.expires_hours) * 3600)
+    }
+
+    /// Every fault that the types alone do not rule out.
+    pub fn faults(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        let mut check = |holds: bool, field: &str, fault: &str| {
+            if !holds {
+                faults.push(Fault { field: field.to_owned(), fault: fault.to_owned() });
+            }
+        };
+        check(!self.title.trim().is_empty(), "title", "is required");
+        check(!self.from.is_empty(), "from", "at least one is required");
+        check(!self.to.is_empty(), "to", "at least one is required");
+        check((1..=LARGEST_PAYLOAD).contains(&self.max_bytes), "max-bytes", "must be 1 to 1048576");
+        check(!self.content_types.is_empty(), "content-types", "at least one is required");
+        check((1..=MOST_ATTEMPTS).contains(&self.attempts), "attempts", "must be 1 to 100");
+        check((1..=3600).contains(&self.back_off_seconds), "back-off-seconds", "must be 1 to 3600");
+        let lifetime = self.lifetime();
+        check(!lifetime.is_zero() && lifetime <= LONGEST, "expires-hours", "must be 1 to 336");
+        let json = self.content_types.contains("application/json");
+        check(self.schema.is_none() || json, "schema", "needs application/json among the content types");
+        faults
+    }
+}
+
+/// Every message type of the exchange.
+#[derive(Clone, Debug, Default)]
+pub struct MessageTypes(BTreeMap<MessageType, Arc<Definition>>);
+
+impl MessageTypes {
+    /// The type of this name.
+    pub fn find(&self, name: &MessageType) -> Option<&Arc<Definition>> {
+        self.0.get(name)
+    }
+
+    /// All of them, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Definition>> {
+        self.0.values()
+    }
+}
+
+impl FromIterator<Definition> for MessageTypes {
+    fn from_iter<I: IntoIterator<Item = Definition>>(definitions: I) -> Self {
+        Self(definitions.into_iter().map(|definition| (definition.name.clone(), Arc::new(definition))).collect())
+    }
+}

@@ -1,0 +1,252 @@
+//! What the verbs of delivery ask of the folds.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, MutexGuard},
+};
+
+use airut_domain::{
+    id::{MessageId, PartnerId, StreamId},
+    mailbox::{Batch, Known, Message, Phase, Totals, Verdict, Void},
+    message::{Offer, Place},
+    partition::{Partition, Position},
+    time::Timestamp,
+};
+use airut_log::Recorded;
+
+use super::{Changes, Folds, StoreError, Unaccepted, Word, told::Shared};
+
+/// Proof that the fold accepted what a record says of one message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AcceptedItem {
+    position: Position,
+    stamp: Timestamp,
+    item: u32,
+    offer: u32,
+}
+
+impl AcceptedItem {
+    /// The record that says it.
+    pub(crate) fn position(self) -> Position {
+        self.position
+    }
+
+    /// Its stamp.
+    pub(crate) fn stamp(self) -> Timestamp {
+        self.stamp
+    }
+
+    /// The place in the record.
+    pub(crate) fn item(self) -> u32 {
+        self.item
+    }
+
+    /// For an offer, which one of its message it is.
+    pub(crate) fn offer(self) -> u32 {
+        self.offer
+    }
+}
+
+/// A record of messages, with the fold's word on each.
+#[derive(Debug)]
+pub(crate) struct Decided<T> {
+    pub(crate) command: T,
+    /// In the record's order.
+    pub(crate) items: Vec<Result<AcceptedItem, Void>>,
+}
+
+/// An offer whose lease has ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Lapsed {
+    pub(crate) offer: Offer,
+    pub(crate) stream: StreamId,
+    pub(crate) until: Timestamp,
+    /// Whether the stream is held by this gateway.
+    pub(crate) own: bool,
+}
+
+/// A message whose time is over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Overdue {
+    pub(crate) place: Place,
+    pub(crate) expires: Timestamp,
+}
+
+impl Folds {
+    /// The fold's word on each message of an own record.
+    ///
+    /// Dropping the future forgets the question, not the record.
+    pub(crate) async fn decide_each<T>(&self, recorded: Recorded<T>) -> Result<Decided<T>, Unaccepted> {
+        let (position, stamp) = (recorded.position(), recorded.stamp());
+        let Word::Each(verdicts) = self.word(position).await? else { return Err(Unaccepted::Undecided) };
+        let item = |(item, verdict)| match verdict {
+            Verdict::Accepted(offer) => Ok(AcceptedItem { position, stamp, item, offer }),
+            Verdict::Void(void) => Err(void),
+        };
+        Ok(Decided { command: recorded.into_command(), items: (0..).zip(verdicts).map(item).collect() })
+    }
+
+    /// What is known of an id that was used before: where, and by which content.
+    pub(crate) fn known_message(
+        &self,
+        sender: &PartnerId,
+        id: &MessageId,
+    ) -> Result<Option<(Partition, Known)>, StoreError> {
+        let shared = self.lock();
+        let state = &shared.state;
+        let known = state.mailboxes.known(state.store_ref(), &state.cursor.times, sender, id)?;
+        Ok(known.map(|(partition, known, _)| (partition, known)))
+    }
+
+    /// A message by its id, as it stands.
+    pub(crate) fn tracked(
+        &self,
+        sender: &PartnerId,
+        id: &MessageId,
+    ) -> Result<Option<(Partition, Place, Arc<Batch>)>, StoreError> {
+        let shared = self.lock();
+        let state = &shared.state;
+        let known = state.mailboxes.known(state.store_ref(), &state.cursor.times, sender, id)?;
+        let Some((partition, known, day)) = known else { return Ok(None) };
+        let batch = state.mailboxes.batch(state.store_ref(), (partition, known.place.offset), day)?;
+        Ok(batch.map(|batch| (partition, known.place, batch)))
+    }
+
+    /// Word of messages that may be offered to the partner.
+    pub(crate) fn collecting(&self, partner: &PartnerId) -> Arc<Changes> {
+        Arc::clone(self.lock().collectors.entry(partner.clone()).or_default())
+    }
+
+    /// Nobody collects the partner's messages here any more, unless somebody else does.
+    pub(crate) fn collects_no_more(&self, partner: &PartnerId) {
+        let mut shared = self.lock();
+        if shared.collectors.get(partner).is_some_and(|changes| Arc::strong_count(changes) == 1) {
+            shared.collectors.remove(partner);
+        }
+    }
+
+    /// Messages that a stream may offer the partner now, at most so many, of one partition: those that `mine` says are its own,
+    /// or that nobody has offered for a while. `mine` is given the message's place, and since when it has been due.
+    pub(crate) fn offerable(
+        &self,
+        partition: Partition,
+        partner: &PartnerId,
+        now: Timestamp,
+        limit: usize,
+        mine: impl Fn(Place, Timestamp) -> bool,
+    ) -> Vec<Place> {
+        let shared = self.lock();
+        let mailbox = shared.state.mailboxes.of(partition);
+        let due = |place: Place| match mailbox.message(place)?.1.phase {
+            Phase::Waiting { due } => Some(due),
+            Phase::Offered { .. } | Phase::Delivered { .. } | Phase::Dead { .. } => None,
+        };
+        let offerable =
+            mailbox.offerable(partner, now).filter(|place| due(*place).is_some_and(|due| mine(*place, due)));
+        offerable.take(limit).collect()
+    }
+
+    /// Of these offers, those that the stream has no more: settled, lapsed or passed on.
+    pub(crate) fn no_longer_held(
+        &self,
+        stream: &StreamId,
+        offers: impl Iterator<Item = (Partition, Offer)>,
+    ) -> Vec<(Partition, Place)> {
+        let shared = self.lock();
+        let held = |partition: Partition, offer: Offer| {
+            shared.state.mailboxes.of(partition).message(offer.place).is_some_and(|(_, message)| {
+                let here = matches!(&message.phase, Phase::Offered { stream: holding, .. } if holding == stream);
+                here && message.offers == offer.number
+            })
+        };
+        let gone = offers.filter(|(partition, offer)| !held(*partition, *offer));
+        gone.map(|(partition, offer)| (partition, offer.place)).collect()
+    }
+
+    /// Offers whose lease has ended by `now`, at most so many of each partition.
+    pub(crate) fn lapsed(&self, now: Timestamp, limit: usize) -> Vec<(Partition, Vec<Lapsed>)> {
+        let shared = self.lock();
+        let own = |stream: &StreamId| shared.streams.contains_key(stream);
+        let of = |(partition, mailbox): (Partition, &airut_domain::mailbox::Mailbox)| {
+            let lapsed = mailbox.lapsed(now).take(limit).map(|(offer, stream, until)| Lapsed {
+                offer,
+                own: own(stream),
+                stream: stream.clone(),
+                until,
+            });
+            (partition, lapsed.collect())
+        };
+        shared.state.mailboxes.all().map(of).filter(|(_, lapsed): &(_, Vec<_>)| !lapsed.is_empty()).collect()
+    }
+
+    /// Messages whose time is over by `now`, at most so many of each partition.
+    pub(crate) fn overdue_messages(&self, now: Timestamp, limit: usize) -> Vec<(Partition, Vec<Overdue>)> {
+        let shared = self.lock();
+        let of = |(partition, mailbox): (Partition, &airut_domain::mailbox::Mailbox)| {
+            let overdue = mailbox.overdue(now).take(limit).map(|(place, expires)| Overdue { place, expires });
+            (partition, overdue.collect())
+        };
+        shared.state.mailboxes.all().map(of).filter(|(_, overdue): &(_, Vec<_>)| !overdue.is_empty()).collect()
+    }
+
+    /// A message that is not finished, as it stands.
+    pub(crate) fn with_message<T>(
+        &self,
+        partition: Partition,
+        place: Place,
+        look: impl FnOnce(&Batch, &Message) -> T,
+    ) -> Option<T> {
+        let shared: MutexGuard<'_, Shared> = self.lock();
+        shared.state.mailboxes.of(partition).message(place).map(|(batch, message)| look(batch, message))
+    }
+
+    /// What has not ended of what was sent to the partner.
+    pub fn inbox(&self, partner: &PartnerId) -> Totals {
+        self.lock().state.mailboxes.inbox(partner)
+    }
+
+    /// What has not ended of what the partner sent.
+    pub fn sent(&self, partner: &PartnerId) -> Totals {
+        self.lock().state.mailboxes.sent(partner)
+    }
+
+    /// What has not ended of what was sent to each partner, and since when the oldest of it has waited.
+    pub fn inboxes(&self) -> Vec<(PartnerId, Totals, Timestamp)> {
+        let shared = self.lock();
+        let mut inboxes: BTreeMap<PartnerId, (Totals, Timestamp)> = BTreeMap::new();
+        for (_, mailbox) in shared.state.mailboxes.all() {
+            for partner in mailbox.recipients() {
+                let here = mailbox.inbox(partner);
+                let oldest = mailbox.oldest(partner);
+                let (totals, since) =
+                    inboxes.entry(partner.clone()).or_insert((Totals::default(), Timestamp::from_millis(i64::MAX)));
+                totals.messages += here.messages;
+                totals.bytes += here.bytes;
+                *since = oldest.unwrap_or(*since).min(*since);
+            }
+        }
+        inboxes.into_iter().map(|(partner, (totals, since))| (partner, totals, since)).collect()
+    }
+
+    /// The dead letters that the partner sent or would have received, by their places from `after` on, at most so many.
+    pub(crate) fn dead_letters(
+        &self,
+        partner: &PartnerId,
+        after: Option<(Partition, Place)>,
+        limit: usize,
+    ) -> Vec<(Partition, Place)> {
+        let shared = self.lock();
+        let mut found = Vec::new();
+        for (partition, mailbox) in shared.state.mailboxes.all() {
+            let mut here: BTreeSet<Place> = mailbox.dead_letters(partner).collect();
+            here.extend(mailbox.dead_letters_from(partner));
+            let later =
+                here.into_iter().map(|place| (partition, place)).filter(|at| after.is_none_or(|after| *at > after));
+            found.extend(later.take(limit - found.len()));
+            if found.len() >= limit {
+                break;
+            }
+        }
+        found
+    }
+}

@@ -1,0 +1,170 @@
+//! Offering messages to their recipient, for a stream or for one pull: record the offer, then open what was offered.
+
+use std::{sync::Arc, time::Duration};
+
+use airut_domain::{
+    delivery,
+    id::{PartnerId, StreamId},
+    keys::Digest,
+    mailbox::{Batch, Message},
+    message::{Attempt, LeasesEnded, Offer, Offered, Place, Terms},
+    partition::{Partition, Position, Topic},
+    time::Timestamp,
+};
+use airut_wire::v1;
+
+use crate::{fold::AcceptedItem, gateway::Gateway};
+
+/// As many messages are offered with one record.
+pub(crate) const MOST_OFFERED: usize = 512;
+
+/// A message that a stream was offered, ready to be pushed.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub(crate) partition: Partition,
+    pub(crate) offer: Offer,
+    /// When the message was accepted.
+    pub(crate) accepted: Timestamp,
+    /// When the lease ends.
+    pub(crate) until: Timestamp,
+    pub(crate) sender: PartnerId,
+    pub(crate) terms: Arc<Terms>,
+    pub(crate) delivery: v1::Delivery,
+}
+
+/// To whom messages are offered.
+#[derive(Clone, Debug)]
+pub(crate) struct Collects {
+    pub(crate) recipient: PartnerId,
+    pub(crate) stream: StreamId,
+    pub(crate) lease: Duration,
+}
+
+/// What the fold knows of a message that is being offered.
+struct Known {
+    sender: PartnerId,
+    terms: Terms,
+    at: Timestamp,
+    redriven: bool,
+}
+
+impl Known {
+    fn of(batch: &Batch, message: &Message) -> Self {
+        Self { sender: batch.sender.clone(), terms: batch.terms.clone(), at: batch.at, redriven: message.redriven }
+    }
+}
+
+impl Gateway {
+    /// Offers messages of one partition, and opens those that the fold says are this stream's. What can't be opened is given back.
+    pub(crate) async fn offer(&self, collects: &Collects, partition: Partition, messages: Vec<Place>) -> Vec<Ready> {
+        let offered = Offered {
+            recipient: collects.recipient.clone(),
+            stream: collects.stream.clone(),
+            lease: collects.lease,
+            messages,
+        };
+        // Unwritten or void: whoever comes to it next offers it again.
+        let Ok(decided) = self.propose_each(partition, offered, None, "").await else { return Vec::new() };
+        let offered = decided.command.messages.into_iter().zip(decided.items);
+        let offered = offered.filter_map(|(place, item)| item.ok().map(|item| (place, item)));
+        let (mut ready, mut unopened) = (Vec::new(), Vec::new());
+        for (place, item) in offered {
+            let offer = Offer { place, number: item.offer() };
+            match self.opened(collects, partition, offer, item).await {
+                Some(opened) => ready.push(opened),
+                None => unopened.push(offer),
+            }
+        }
+        self.give_back(partition, unopened).await;
+        ready
+    }
+
+    async fn opened(
+        &self,
+        collects: &Collects,
+        partition: Partition,
+        offer: Offer,
+        item: AcceptedItem,
+    ) -> Option<Ready> {
+        let known = self.folds.with_message(partition, offer.place, Known::of)?;
+        let messages = self.messages_at(partition, offer.place.offset).await?;
+        let body = messages.get(usize::try_from(offer.place.item).ok()?)?;
+        let message = <v1::SendRequest as prost::Message>::decode(body.as_slice()).ok()?;
+        let until = item.stamp() + collects.lease;
+        let position = Position { partition, offset: offer.place.offset };
+        let delivery = v1::Delivery {
+            delivery_id: airut_wire::delivery_id(partition, offer),
+            attempt: i32::try_from(offer.number).unwrap_or(i32::MAX),
+            lease_expire_time: Some(airut_wire::timestamp(until)),
+            sender: known.sender.to_string(),
+            accept_time: Some(airut_wire::timestamp(known.at)),
+            position: airut_domain::partition::format_place(position, Some(offer.place.item)),
+            redriven: known.redriven,
+            message: Some(message),
+        };
+        Some(Ready {
+            partition,
+            offer,
+            accepted: known.at,
+            until,
+            sender: known.sender,
+            terms: Arc::new(known.terms),
+            delivery,
+        })
+    }
+
+    /// Ends offers that came to nothing through no fault of the recipient: they may be offered again at once.
+    pub(crate) async fn give_back(&self, partition: Partition, offers: Vec<Offer>) {
+        for some in offers.chunks(MOST_OFFERED) {
+            let ended = LeasesEnded { offers: some.to_vec(), attempt: Attempt::DoesNotCount };
+            if let Err(refusal) = self.propose_each(partition, ended, None, "").await {
+                tracing::debug!(reason = refusal.reason.code(), "offers are not given back; their leases will end");
+            }
+        }
+    }
+
+    /// Whether the recipient may still be given the message: it is active, and its contract grants the receiving.
+    pub(crate) fn may_be_given(&self, recipient: &PartnerId, sender: &PartnerId, terms: &Terms) -> bool {
+        let registry = self.folds.registry();
+        let (Some(recipient), Some(sender)) = (registry.current(recipient), registry.get(sender)) else { return false };
+        let catalogue = self.catalogue.load();
+        let Some(definition) = catalogue.types().find(&terms.message_type) else { return false };
+        delivery::may_receive(definition, &sender.partner, recipient.partner(), &terms.purpose, &terms.legal_basis)
+    }
+}
+
+/// The partitions in which messages lie.
+pub(crate) fn partitions() -> impl Iterator<Item = Partition> + Clone {
+    (0..Topic::Messages.partitions()).map(|number| Partition { topic: Topic::Messages, number })
+}
+
+/// Which of a partner's streams a message is for: by rendezvous hashing, so that the streams share the work and every gateway
+/// chooses alike.
+pub(crate) struct Shares {
+    own: u64,
+    others: Vec<u64>,
+}
+
+impl Shares {
+    pub(crate) fn new<'a>(own: &StreamId, streams: impl Iterator<Item = &'a StreamId>) -> Self {
+        let hash = |stream: &StreamId| {
+            let digest = Digest::of(stream.as_str().as_bytes());
+            u64::from_be_bytes(*digest.0.first_chunk().expect("32 bytes"))
+        };
+        Self { own: hash(own), others: streams.filter(|stream| *stream != own).map(hash).collect() }
+    }
+
+    pub(crate) fn is_own(&self, partition: Partition, place: Place) -> bool {
+        let message = u64::from(partition.number) << 58 ^ u64::from(place.item) << 48 ^ place.offset;
+        let weight = |stream: u64| mixed(stream ^ mixed(message));
+        let own = weight(self.own);
+        self.others.iter().all(|other| weight(*other) < own)
+    }
+}
+
+/// Spreads the bits of a number over all 64 (the finaliser of SplitMix64).
+const fn mixed(number: u64) -> u64 {
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
+}

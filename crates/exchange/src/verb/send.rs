@@ -1,0 +1,494 @@
+//! `DeliveryService.Send` and `SendStream`: judge, record, receipt.
+//!
+//! The page beside it is docs/life-of-a-message.md. Messages of one sender that lie in one partition are recorded in the order in
+//! which they came, those that come while a record is under way together in the next one. A message that could not be recorded
+//! for sure holds up those that follow it in its stream with the same ordering key, until it is sent again.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use airut_domain::{
+    delivery::{self, Cleared, Submission},
+    id::{MessageId, PartnerId},
+    keys::{Digest, commitment},
+    mailbox::{Known, Void},
+    message::{Accepted, Item, OrderKey, Terms},
+    partition::{Partition, Position, Topic},
+    receipt::Statement,
+    record::Kind,
+    refusal::{Reason, Refusal},
+    registry::VerifiedPartner,
+    time::Timestamp,
+};
+use airut_telemetry::span;
+use airut_wire::{log_v1, v1};
+use prost::Message;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    fold::{AcceptedItem, Decided},
+    gateway::Gateway,
+    lanes::Lane,
+    quotas::InFlight,
+};
+
+/// As many messages go into one record at the most, and as many bytes of them.
+const MOST_MESSAGES: usize = 512;
+const MOST_BYTES: usize = 2 * 1024 * 1024;
+
+/// A message to be sent.
+#[derive(Debug)]
+pub(crate) struct Sending {
+    /// Who calls.
+    pub(crate) caller: VerifiedPartner,
+    /// What they send.
+    pub(crate) request: v1::SendRequest,
+    /// W3C trace context of the call; empty when it is not traced.
+    pub(crate) traceparent: String,
+}
+
+/// What became of a message.
+pub(crate) type Outcome = Result<v1::Receipt, Refusal>;
+
+/// Where the outcome goes.
+#[derive(Debug)]
+pub(crate) enum ReplyTo {
+    /// To a call of its own.
+    Call(oneshot::Sender<Outcome>),
+    /// To a stream, which has room for it.
+    Stream(mpsc::OwnedPermit<(String, Outcome)>),
+}
+
+/// The ordering keys of a stream that wait for a message to be sent again, and for which.
+#[derive(Debug, Default)]
+pub(crate) struct Broken(Mutex<BTreeMap<OrderKey, MessageId>>);
+
+/// The messages of one sender that lie in one partition.
+pub(crate) type SendLane = (Partition, PartnerId);
+
+/// A judged message that waits for its record.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    recipient: PartnerId,
+    terms: Arc<Terms>,
+    item: Item,
+    salt: [u8; 16],
+    payload_sha256: Digest,
+    body: Vec<u8>,
+    traceparent: String,
+    broken: Option<Arc<Broken>>,
+    reply: ReplyTo,
+    /// Its place among the messages of its sender that are under way.
+    _in_flight: InFlight,
+}
+
+/// Messages that go into one record.
+struct Group {
+    recipient: PartnerId,
+    terms: Arc<Terms>,
+    messages: Vec<Waiting>,
+}
+
+impl Broken {
+    /// Whether the message has to wait for an earlier one of its key to be sent again.
+    fn holds_up(&self, item: &Item) -> bool {
+        let Some(order) = item.order else { return false };
+        let mut broken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match broken.get(&order) {
+            None => false,
+            Some(first) if *first == item.id => {
+                broken.remove(&order);
+                false
+            }
+            Some(_) => true,
+        }
+    }
+
+    /// The message was not recorded for sure: those after it wait for it.
+    fn add(&self, order: Option<OrderKey>, id: &MessageId) {
+        if let Some(order) = order {
+            let mut broken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            broken.entry(order).or_insert_with(|| id.clone());
+        }
+    }
+}
+
+impl Waiting {
+    fn reply(self, outcome: Outcome) {
+        let failed = outcome.as_ref().is_err_and(|refusal| refusal.retry_after.is_some());
+        if let (Some(broken), true) = (&self.broken, failed) {
+            broken.add(self.item.order, &self.item.id);
+        }
+        self.reply.send(self.item.id.to_string(), outcome);
+    }
+}
+
+impl ReplyTo {
+    fn send(self, id: String, outcome: Outcome) {
+        match self {
+            // Whoever has left needs no outcome; it is on record.
+            Self::Call(reply) => drop(reply.send(outcome)),
+            Self::Stream(permit) => drop(permit.send((id, outcome))),
+        }
+    }
+}
+
+impl Gateway {
+    /// Judges a message and has it recorded. The outcome goes to `reply` once it is on record; what comes of the message does not
+    /// depend on anybody waiting for it. Messages are recorded in the order of these calls, as far as order is promised.
+    pub(crate) async fn send(
+        &self,
+        sending: Sending,
+        broken: Option<Arc<Broken>>,
+        reply: ReplyTo,
+        method: &'static str,
+    ) {
+        let id = sending.request.message_id.clone();
+        let (caller, traceparent) = (sending.caller.clone(), sending.traceparent.clone());
+        let judged = match self.judge_message(sending) {
+            Ok(judged) => judged,
+            Err(refusal) => {
+                let refusal = self.reception.refuse(caller.id(), method, refusal).await;
+                return reply.send(id, Err(refusal));
+            }
+        };
+        match self.known(&judged) {
+            Ok(None) => {}
+            Ok(Some((position, known))) => {
+                let outcome = self.receipt_again(position, known, &judged).await;
+                return reply.send(id, outcome);
+            }
+            Err(refusal) => {
+                let refusal = self.reception.refuse(caller.id(), method, refusal).await;
+                return reply.send(id, Err(refusal));
+            }
+        }
+        let Judged { sender, partition, recipient, terms, item, salt, payload_sha256, body } = judged;
+        let stored = || self.folds.sent(&sender);
+        let in_flight = match self.quotas.admit(&caller, item.size_bytes, self.world.now(), stored) {
+            Ok(in_flight) => in_flight,
+            Err(refusal) => {
+                if let Some(broken) = &broken {
+                    broken.add(item.order, &item.id);
+                }
+                let refusal = self.reception.refuse(caller.id(), method, refusal).await;
+                return reply.send(id, Err(refusal));
+            }
+        };
+        let lane = (partition, sender);
+        let waiting = Waiting {
+            recipient,
+            terms,
+            item,
+            salt,
+            payload_sha256,
+            body,
+            traceparent,
+            broken,
+            reply,
+            _in_flight: in_flight,
+        };
+        if self.sending.push(&lane, [waiting]) == Lane::Idle {
+            let gateway = self.clone();
+            self.spawn(self.calls.track_future(async move { gateway.drive_sending(lane).await }));
+        }
+    }
+
+    fn judge_message(&self, sending: Sending) -> Result<Judged, Refusal> {
+        let _span = span::judge(&sending.traceparent);
+        let Sending { caller, request, .. } = sending;
+        let submission = airut_wire::submission(&request)?;
+        let now = self.world.now();
+        let catalogue = self.catalogue.load();
+        let cleared = delivery::judge(&caller, &self.folds.registry(), catalogue.types(), &submission, now)?;
+        catalogue.check(cleared.definition(), &submission.content_type, &request.payload)?;
+        let payload_sha256 = Digest::of(&request.payload);
+        self.described(&cleared, &submission, payload_sha256, request.encode_to_vec(), now)
+    }
+
+    /// All that a message's record says of it.
+    fn described(
+        &self,
+        cleared: &Cleared,
+        submission: &Submission,
+        payload_sha256: Digest,
+        body: Vec<u8>,
+        now: Timestamp,
+    ) -> Result<Judged, Refusal> {
+        let (sender, recipient) = (cleared.sender().clone(), submission.recipient.clone());
+        let context = &submission.context;
+        let mut terms = cleared.terms().clone();
+        let subject = match &submission.subject {
+            None => None,
+            Some(subject) => {
+                let (subject, key) = self.ring.subject(subject, now.date().year()).map_err(|cause| {
+                    tracing::error!(%cause, "the key ring must be renewed");
+                    Refusal::new(Reason::NotServing)
+                })?;
+                terms.subject_key = Some(key);
+                Some(subject)
+            }
+        };
+        let order = submission.ordering_key.as_ref();
+        let order = order.map(|key| self.ring.ordering(sender.as_str(), recipient.as_str(), key.as_str()));
+        let fingerprint = self.ring.fingerprint(&fingerprint_text(submission, payload_sha256));
+        let id = submission.message_id.clone();
+        let salt = self.ring.commitment_salt(&salt_parts(&sender, &id, &fingerprint));
+        let partition = match &order {
+            Some(order) => self.ring.partition_of(Topic::Messages, &[recipient.as_str().as_bytes(), &order.0]),
+            None => self.ring.partition_of(Topic::Messages, &[sender.as_str().as_bytes(), id.as_str().as_bytes()]),
+        };
+        let item = Item {
+            id,
+            fingerprint,
+            commitment: commitment(&salt, payload_sha256),
+            subject,
+            end_user: self.ring.end_user(context.end_user.as_str()),
+            case: self.ring.case(context.case_id.as_str()),
+            order,
+            expires: cleared.expires(),
+            size_bytes: u32::try_from(submission.size_bytes).unwrap_or(u32::MAX),
+        };
+        Ok(Judged { sender, partition, recipient, terms: Arc::new(terms), item, salt, payload_sha256, body })
+    }
+
+    /// Whether the id was used before: by the same message, or by another one.
+    fn known(&self, judged: &Judged) -> Result<Option<(Partition, Known)>, Refusal> {
+        let known = self.folds.known_message(&judged.sender, &judged.item.id).map_err(|cause| {
+            tracing::error!(%cause, "the fold can not be read");
+            Refusal::new(Reason::NotServing)
+        })?;
+        match known {
+            Some((_, known)) if known.fingerprint != judged.item.fingerprint => {
+                Err(Refusal::new(Reason::MessageIdReused))
+            }
+            known => Ok(known),
+        }
+    }
+
+    /// Records what waits in a lane, one record after the other, until nothing does.
+    async fn drive_sending(&self, lane: SendLane) {
+        loop {
+            let (mut messages, mut bytes) = (0, 0);
+            let turn = self.sending.take(&lane, |waiting| {
+                messages += 1;
+                bytes += waiting.body.len();
+                messages <= MOST_MESSAGES && bytes <= MOST_BYTES
+            });
+            if turn.is_empty() {
+                return;
+            }
+            let turn = turn.into_iter().filter_map(|waiting| {
+                let held_up = waiting.broken.as_ref().is_some_and(|broken| broken.holds_up(&waiting.item));
+                if held_up {
+                    waiting.reply.send(waiting.item.id.to_string(), Err(Refusal::new(Reason::PredecessorFailed)));
+                    return None;
+                }
+                Some(waiting)
+            });
+            let (groups, later) = grouped(turn);
+            self.sending.put_back(&lane, later);
+            let records = groups.into_iter().map(|group| self.record_messages(&lane, group));
+            futures::future::join_all(records).await;
+        }
+    }
+
+    /// Records messages together, and gives each its receipt, or what was found against it.
+    async fn record_messages(&self, (partition, sender): &SendLane, mut group: Group) {
+        let accepted = Accepted {
+            sender: sender.clone(),
+            recipient: group.recipient.clone(),
+            terms: Terms::clone(&group.terms),
+            items: group.messages.iter().map(|waiting| waiting.item.clone()).collect(),
+        };
+        let messages = group.messages.iter_mut().map(|waiting| std::mem::take(&mut waiting.body)).collect();
+        let body = log_v1::MessageBodies { messages }.encode_to_vec();
+        let traceparent = group.messages.first().map(|waiting| waiting.traceparent.clone()).unwrap_or_default();
+        match self.propose_each(*partition, accepted, Some(&body), &traceparent).await {
+            Ok(decided) => self.give_receipts(*partition, sender, group.messages, decided).await,
+            Err(refusal) => group.messages.into_iter().for_each(|waiting| waiting.reply(Err(refusal.clone()))),
+        }
+    }
+
+    async fn give_receipts(
+        &self,
+        partition: Partition,
+        sender: &PartnerId,
+        messages: Vec<Waiting>,
+        decided: Decided<Accepted>,
+    ) {
+        let mut accepted = Vec::with_capacity(messages.len());
+        for (waiting, item) in messages.into_iter().zip(decided.items) {
+            match item {
+                Ok(item) => accepted.push((waiting, item)),
+                Err(Void::Repeat(known)) => {
+                    let salt =
+                        self.recorded_salt(partition, known, sender, &waiting.item, waiting.payload_sha256).await;
+                    let outcome = match salt {
+                        Ok(salt) => self.sign_again(
+                            partition,
+                            known,
+                            &waiting.item.id,
+                            &waiting.recipient,
+                            waiting.payload_sha256,
+                            salt,
+                        ),
+                        Err(refusal) => Err(refusal),
+                    };
+                    waiting.reply(outcome);
+                }
+                Err(Void::IdReused(_)) => {
+                    // Its record says so.
+                    waiting.reply(Err(Refusal::new(Reason::MessageIdReused)));
+                }
+                Err(void) => {
+                    tracing::error!(?void, "a message that can not be void is");
+                    waiting.reply(Err(Refusal::new(Reason::OutcomeUnknown)));
+                }
+            }
+        }
+        let statements = accepted.iter().map(|(waiting, item)| (statement(waiting, *item), waiting.salt)).collect();
+        let receipts = self.signer.sign_now(statements, &self.folds.checkpoint());
+        for ((waiting, _), receipt) in accepted.into_iter().zip(receipts) {
+            waiting.reply(Ok(airut_wire::receipt(&receipt)));
+        }
+    }
+
+    /// The receipt of a message that was accepted before: it says the same.
+    async fn receipt_again(&self, partition: Partition, known: Known, judged: &Judged) -> Outcome {
+        let salt = self.recorded_salt(partition, known, &judged.sender, &judged.item, judged.payload_sha256).await?;
+        self.sign_again(partition, known, &judged.item.id, &judged.recipient, judged.payload_sha256, salt)
+    }
+
+    fn sign_again(
+        &self,
+        partition: Partition,
+        known: Known,
+        id: &MessageId,
+        recipient: &PartnerId,
+        payload_sha256: Digest,
+        salt: [u8; 16],
+    ) -> Outcome {
+        let statement = Statement {
+            id: id.to_string(),
+            recipient: recipient.clone(),
+            payload_sha256,
+            accept_time: known.at,
+            position: Position { partition, offset: known.place.offset },
+            item: Some(known.place.item),
+        };
+        let receipts = self.signer.sign_now(vec![(statement, salt)], &self.folds.checkpoint());
+        let receipt = receipts.into_iter().next().ok_or(Refusal::new(Reason::NotServing))?;
+        Ok(airut_wire::receipt(&receipt))
+    }
+
+    /// The salt that the recorded commitment was made with, whichever key was active then.
+    async fn recorded_salt(
+        &self,
+        partition: Partition,
+        known: Known,
+        sender: &PartnerId,
+        item: &Item,
+        payload_sha256: Digest,
+    ) -> Result<[u8; 16], Refusal> {
+        let offsets = known.place.offset..known.place.offset + 1;
+        let read = self.log.read(partition, offsets, usize::MAX).await;
+        let stored =
+            read.ok().and_then(|records| records.into_iter().next()).ok_or(Refusal::new(Reason::LogUnavailable))?;
+        let recorded = match airut_wire::record::decode(&stored.header).map(|header| header.kind) {
+            Ok(Kind::Message(airut_domain::message::Event::Accepted(accepted))) => {
+                let item =
+                    usize::try_from(known.place.item).ok().and_then(|place| accepted.items.into_iter().nth(place));
+                item.map(|item| item.commitment)
+            }
+            Ok(_) | Err(_) => None,
+        };
+        let parts = salt_parts(sender, &item.id, &item.fingerprint);
+        recorded.and_then(|recorded| self.ring.salt_of(recorded, payload_sha256, &parts)).ok_or_else(|| {
+            tracing::error!(%partition, offset = known.place.offset, "a message is not what its record commits to");
+            Refusal::new(Reason::NotServing)
+        })
+    }
+}
+
+/// A message that may be sent, with all that its record says of it.
+struct Judged {
+    sender: PartnerId,
+    partition: Partition,
+    recipient: PartnerId,
+    terms: Arc<Terms>,
+    item: Item,
+    salt: [u8; 16],
+    payload_sha256: Digest,
+    body: Vec<u8>,
+}
+
+/// Messages by the record that they go into, and those that must wait for the next: a record has one recipient and one kind of
+/// terms, and two records that are written at once keep no order, so a key's messages are all in one of them.
+fn grouped(messages: impl Iterator<Item = Waiting>) -> (Vec<Group>, Vec<Waiting>) {
+    let (mut groups, mut later) = (Vec::<Group>::new(), Vec::new());
+    let mut taken: BTreeMap<OrderKey, Option<usize>> = BTreeMap::new();
+    for waiting in messages {
+        let fits = |group: &Group| group.recipient == waiting.recipient && group.terms == waiting.terms;
+        let found = groups.iter().position(fits);
+        if let Some(order) = waiting.item.order {
+            let next = groups.len();
+            let group = taken.entry(order).or_insert(Some(found.unwrap_or(next)));
+            if group.is_none() || *group != Some(found.unwrap_or(next)) {
+                *group = None;
+                later.push(waiting);
+                continue;
+            }
+        }
+        match found {
+            Some(found) => groups[found].messages.push(waiting),
+            None => groups.push(Group {
+                recipient: waiting.recipient.clone(),
+                terms: Arc::clone(&waiting.terms),
+                messages: vec![waiting],
+            }),
+        }
+    }
+    (groups, later)
+}
+
+fn statement(waiting: &Waiting, item: AcceptedItem) -> Statement {
+    Statement {
+        id: waiting.item.id.to_string(),
+        recipient: waiting.recipient.clone(),
+        payload_sha256: waiting.payload_sha256,
+        accept_time: item.stamp(),
+        position: item.position(),
+        item: Some(item.item()),
+    }
+}
+
+/// Everything that makes two messages the same, in one unambiguous text. Personal data: keyed before it is kept.
+fn fingerprint_text(submission: &Submission, payload_sha256: Digest) -> Vec<u8> {
+    let context = &submission.context;
+    let expires = submission.expires.map(|expires| expires.as_millis().to_string()).unwrap_or_default();
+    let payload = payload_sha256.to_string();
+    let parts = [
+        submission.recipient.as_str(),
+        submission.message_type.as_str(),
+        submission.ordering_key.as_ref().map_or("", |key| key.as_str()),
+        submission.subject.as_ref().map_or("", |subject| subject.as_str()),
+        context.end_user.as_str(),
+        context.end_user_role.as_str(),
+        context.purpose.as_str(),
+        context.legal_basis.as_str(),
+        context.case_id.as_str(),
+        submission.content_type.as_str(),
+        &payload,
+        &expires,
+    ];
+    // None of the parts can contain a control character, so a NUL separates them without doubt.
+    parts.join("\0").into_bytes()
+}
+
+/// What the salt of the commitment to a message's payload is made from: the same for every receipt of it.
+fn salt_parts<'a>(sender: &'a PartnerId, id: &'a MessageId, fingerprint: &'a Digest) -> [&'a [u8]; 3] {
+    [sender.as_str().as_bytes(), id.as_str().as_bytes(), &fingerprint.0]
+}

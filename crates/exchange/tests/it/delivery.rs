@@ -1,0 +1,362 @@
+//! Delivery: what is sent is collected, in order, until it is settled, and both parties can see what became of it.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use airut_domain::refusal::Reason;
+use airut_exchange::delivery_service;
+use airut_wire::v1::{
+    self, collect_request as ask, collect_response as told,
+    delivery_service_client::DeliveryServiceClient,
+    delivery_service_server::{DeliveryService, DeliveryServiceServer},
+    send_stream_response::Outcome,
+    settlement::{Accepted, Outcome as How, Rejected, Returned},
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Streaming};
+
+use crate::{
+    edge::identified,
+    support::{Sandbox, message, soon},
+};
+
+type Client<S> = DeliveryServiceClient<DeliveryServiceServer<S>>;
+
+fn client(sandbox: &Sandbox, at: usize, partner: &'static str) -> Client<impl DeliveryService> {
+    let caller_of: airut_exchange::CallerOf = Arc::new(move |_, registry| identified(registry, partner));
+    DeliveryServiceClient::new(delivery_service(sandbox.gateways[at].clone(), caller_of))
+}
+
+/// A collector's side of its stream. It leaves when it is dropped.
+struct Collector {
+    says: mpsc::Sender<v1::CollectRequest>,
+    hears: Streaming<v1::CollectResponse>,
+    /// Deliveries that came while something else was waited for.
+    came: VecDeque<v1::Delivery>,
+}
+
+impl Collector {
+    async fn open(sandbox: &Sandbox, at: usize, partner: &'static str, credit: i32) -> Self {
+        let (says, said) = mpsc::channel(64);
+        let mut client = client(sandbox, at, partner);
+        let open = ask::Message::Open(ask::Open { credit, lease: None });
+        says.send(v1::CollectRequest { message: Some(open) }).await.unwrap();
+        let hears = soon(client.collect(ReceiverStream::new(said))).await.unwrap().into_inner();
+        let mut collector = Self { says, hears, came: VecDeque::new() };
+        assert!(matches!(collector.hear().await, told::Message::Opened(_)));
+        collector
+    }
+
+    async fn hear(&mut self) -> told::Message {
+        soon(self.hears.message()).await.unwrap().expect("the stream is open").message.unwrap()
+    }
+
+    async fn delivery(&mut self) -> v1::Delivery {
+        if let Some(delivery) = self.came.pop_front() {
+            return delivery;
+        }
+        match self.hear().await {
+            told::Message::Delivery(delivery) => delivery,
+            other => panic!("no delivery: {other:?}"),
+        }
+    }
+
+    /// Whether nothing comes for this long.
+    async fn hears_nothing(&mut self, time: Duration) -> bool {
+        self.came.is_empty() && tokio::time::timeout(time, self.hears.message()).await.is_err()
+    }
+
+    async fn settle(&mut self, delivery: &v1::Delivery, how: How) -> v1::SettlementResult {
+        let settlement = v1::Settlement { delivery_id: delivery.delivery_id.clone(), outcome: Some(how) };
+        let settlements = ask::Message::Settlements(ask::Settlements { settlements: vec![settlement] });
+        self.says.send(v1::CollectRequest { message: Some(settlements) }).await.unwrap();
+        loop {
+            match self.hear().await {
+                told::Message::Settled(mut settled) => return settled.results.remove(0),
+                told::Message::Delivery(delivery) => self.came.push_back(delivery),
+                other => panic!("not settled: {other:?}"),
+            }
+        }
+    }
+}
+
+fn accepted() -> How {
+    How::Accepted(Accepted {})
+}
+
+fn id(delivery: &v1::Delivery) -> &str {
+    &delivery.message.as_ref().unwrap().message_id
+}
+
+fn keyed(id: &str, key: &str) -> v1::SendRequest {
+    v1::SendRequest { ordering_key: key.into(), ..message(id) }
+}
+
+async fn send(sandbox: &Sandbox, message: v1::SendRequest) -> v1::Receipt {
+    soon(client(sandbox, 0, "kela").send(message)).await.unwrap().into_inner().receipt.unwrap()
+}
+
+async fn track(sandbox: &Sandbox, partner: &'static str, message_id: &str) -> v1::TrackResponse {
+    let request = v1::TrackRequest { sender: "kela".into(), message_id: message_id.into() };
+    soon(client(sandbox, 0, partner).track(request)).await.unwrap().into_inner()
+}
+
+fn steps(tracked: &v1::TrackResponse) -> Vec<&'static str> {
+    tracked.steps.iter().map(|step| step.kind().as_str_name().trim_start_matches("KIND_")).collect()
+}
+
+fn reason(status: &tonic::Status) -> Reason {
+    airut_wire::reason_of(status).expect("a reason")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_is_sent_collected_and_settled_and_both_parties_see_it() {
+    let sandbox = Sandbox::start().await;
+    let receipt = send(&sandbox, message("m-1")).await;
+    assert_eq!((receipt.id.as_str(), receipt.recipient.as_str()), ("m-1", "pirkanmaa"));
+    let mut collector = Collector::open(&sandbox, 0, "pirkanmaa", 8).await;
+    let delivery = collector.delivery().await;
+    assert_eq!((delivery.attempt, delivery.sender.as_str(), delivery.redriven), (1, "kela", false));
+    assert_eq!(delivery.message, Some(message("m-1")));
+    assert_eq!(delivery.position, receipt.position);
+    assert_eq!(collector.settle(&delivery, accepted()).await.outcome(), v1::settlement_result::Outcome::Accepted);
+    // Once more: it is as good as the first.
+    assert_eq!(collector.settle(&delivery, accepted()).await.refusal, None);
+    for partner in ["kela", "pirkanmaa"] {
+        let tracked = track(&sandbox, partner, "m-1").await;
+        assert_eq!(tracked.state(), v1::MessageState::Delivered);
+        assert_eq!(steps(&tracked), ["ACCEPTED", "OFFERED", "DELIVERED"]);
+    }
+    let others = v1::TrackRequest { sender: "kela".into(), message_id: "m-1".into() };
+    let refused = soon(client(&sandbox, 0, "helsinki").track(others)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::NotFound);
+    assert!(collector.hears_nothing(Duration::from_secs(60)).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_message_again_gets_the_same_receipt_and_another_one_under_its_id_is_refused() {
+    let sandbox = Sandbox::start().await;
+    let receipt = send(&sandbox, message("m-1")).await;
+    let again = send(&sandbox, message("m-1")).await;
+    assert_eq!((again.position, again.accept_time), (receipt.position, receipt.accept_time));
+    assert_eq!((again.payload_sha256, again.commitment_salt), (receipt.payload_sha256, receipt.commitment_salt));
+    // In its own partition and in another one.
+    for other in [v1::SendRequest { payload: b"{}".to_vec(), ..message("m-1") }, keyed("m-1", "key")] {
+        let refused = soon(client(&sandbox, 0, "kela").send(other)).await.unwrap_err();
+        assert_eq!(reason(&refused), Reason::MessageIdReused);
+    }
+    let mut collector = Collector::open(&sandbox, 0, "pirkanmaa", 8).await;
+    collector.delivery().await;
+    assert!(collector.hears_nothing(Duration::from_secs(5)).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_of_one_key_are_delivered_one_after_the_other() {
+    let sandbox = Sandbox::start().await;
+    for number in 0..5 {
+        send(&sandbox, keyed(&format!("m-{number}"), "case-7")).await;
+    }
+    let mut collector = Collector::open(&sandbox, 0, "pirkanmaa", 100).await;
+    for number in 0..5 {
+        let delivery = collector.delivery().await;
+        assert_eq!(id(&delivery), format!("m-{number}"));
+        assert!(collector.hears_nothing(Duration::from_secs(1)).await, "the next one before this one is settled");
+        collector.settle(&delivery, accepted()).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_returned_comes_again_and_after_its_attempts_is_a_dead_letter_that_either_may_redrive() {
+    let sandbox = Sandbox::start().await;
+    send(&sandbox, message("m-1")).await;
+    let mut collector = Collector::open(&sandbox, 0, "pirkanmaa", 8).await;
+    for attempt in 1..=3 {
+        let delivery = collector.delivery().await;
+        assert_eq!(delivery.attempt, attempt);
+        let delay = Some(prost_types::Duration { seconds: 2, nanos: 0 });
+        let returned = collector.settle(&delivery, How::Returned(Returned { delay })).await;
+        assert_eq!(returned.refusal, None);
+        assert!(collector.hears_nothing(Duration::from_millis(1900)).await, "too early");
+    }
+    assert!(collector.hears_nothing(Duration::from_secs(60)).await, "there are no more attempts");
+    for partner in ["kela", "pirkanmaa"] {
+        let mut client = client(&sandbox, 0, partner);
+        let listed = soon(client.list_dead_letters(v1::ListDeadLettersRequest::default())).await.unwrap();
+        let listed = listed.into_inner().dead_letters;
+        assert_eq!(listed.len(), 1, "{partner}");
+        assert_eq!((listed[0].message_id.as_str(), listed[0].code.as_str()), ("m-1", "ATTEMPTS_EXHAUSTED"));
+    }
+    let redrive = v1::RedriveRequest { sender: String::new(), message_ids: vec!["m-1".into(), "m-2".into()] };
+    let results = soon(client(&sandbox, 0, "kela").redrive(redrive)).await.unwrap().into_inner().results;
+    assert_eq!(results[0].refusal, None);
+    assert_eq!(results[1].refusal.as_ref().map(|refusal| refusal.reason.as_str()), Some("NOT_FOUND"));
+    let delivery = collector.delivery().await;
+    assert!(delivery.redriven);
+    collector.settle(&delivery, accepted()).await;
+    let tracked = track(&sandbox, "kela", "m-1").await;
+    let attempts = ["OFFERED", "RETURNED"].repeat(3);
+    assert_eq!(steps(&tracked), [&["ACCEPTED"], attempts.as_slice(), &["REDRIVEN", "OFFERED", "DELIVERED"]].concat());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rejection_reaches_the_sender_with_its_reason() {
+    let sandbox = Sandbox::start().await;
+    send(&sandbox, keyed("m-1", "key")).await;
+    send(&sandbox, keyed("m-2", "key")).await;
+    let mut collector = Collector::open(&sandbox, 0, "pirkanmaa", 8).await;
+    let delivery = collector.delivery().await;
+    let rejected = Rejected { code: "WRONG_COUNTY".into(), text: "The person lives elsewhere.".into() };
+    collector.settle(&delivery, How::Rejected(rejected)).await;
+    let tracked = track(&sandbox, "kela", "m-1").await;
+    let last = tracked.steps.last().unwrap();
+    assert_eq!((last.code.as_str(), last.text.as_str()), ("WRONG_COUNTY", "The person lives elsewhere."));
+    assert_eq!(tracked.state(), v1::MessageState::Dead);
+    // Its key goes on without it.
+    assert_eq!(id(&collector.delivery().await), "m-2");
+    // In no header.
+    let headers = sandbox.ground.simulation.records();
+    assert!(!headers.iter().any(|stored| String::from_utf8_lossy(&stored.header).contains("lives elsewhere")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_of_a_blocking_type_holds_up_its_key_until_it_is_redriven() {
+    let sandbox = Sandbox::start().await;
+    let blocking = |id: &str| v1::SendRequest { message_type: "blocking-notice".into(), ..keyed(id, "key") };
+    send(&sandbox, blocking("m-1")).await;
+    send(&sandbox, blocking("m-2")).await;
+    let mut collector = Collector::open(&sandbox, 0, "pirkanmaa", 8).await;
+    let delivery = collector.delivery().await;
+    collector.settle(&delivery, How::Rejected(Rejected { code: "BROKEN".into(), text: String::new() })).await;
+    assert!(collector.hears_nothing(Duration::from_secs(60)).await);
+    let redrive = v1::RedriveRequest { sender: "kela".into(), message_ids: vec!["m-1".into()] };
+    soon(client(&sandbox, 0, "pirkanmaa").redrive(redrive)).await.unwrap();
+    for expected in ["m-1", "m-2"] {
+        let delivery = collector.delivery().await;
+        assert_eq!(id(&delivery), expected);
+        collector.settle(&delivery, accepted()).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_collector_that_dies_or_says_nothing_loses_its_deliveries_to_another() {
+    let sandbox = Sandbox::with_gateways(2).await;
+    for number in 0..20 {
+        send(&sandbox, message(&format!("m-{number}"))).await;
+    }
+    let mut silent = Collector::open(&sandbox, 0, "pirkanmaa", 100).await;
+    for _ in 0..20 {
+        assert_eq!(silent.delivery().await.attempt, 1);
+    }
+    let mut other = Collector::open(&sandbox, 1, "pirkanmaa", 100).await;
+    drop(silent);
+    for _ in 0..20 {
+        let delivery = other.delivery().await;
+        assert_eq!(delivery.attempt, 2);
+        assert_eq!(other.settle(&delivery, accepted()).await.refusal, None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_settlement_counts_until_the_message_is_offered_again() {
+    let sandbox = Sandbox::start().await;
+    send(&sandbox, message("m-1")).await;
+    let mut collector = Collector::open(&sandbox, 0, "pirkanmaa", 8).await;
+    let first = collector.delivery().await;
+    // The lease has ended, and it comes again to the only collector there is.
+    let second = collector.delivery().await;
+    assert_eq!((id(&second), second.attempt), ("m-1", 2));
+    let late = collector.settle(&first, accepted()).await;
+    assert_eq!(late.refusal.map(|refusal| refusal.reason), Some("LEASE_LOST".to_owned()));
+    assert_eq!(collector.settle(&second, accepted()).await.refusal, None);
+    let other = collector.settle(&second, How::Returned(Returned { delay: None })).await;
+    assert_eq!(other.outcome(), v1::settlement_result::Outcome::Accepted);
+    assert_eq!(other.refusal.map(|refusal| refusal.reason), Some("SETTLED_OTHERWISE".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_whose_time_is_over_is_a_dead_letter() {
+    let sandbox = Sandbox::start().await;
+    let expires = airut_wire::timestamp(sandbox.ground.now() + Duration::from_secs(3));
+    send(&sandbox, v1::SendRequest { expire_time: Some(expires), ..message("m-1") }).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let tracked = track(&sandbox, "kela", "m-1").await;
+    assert_eq!(steps(&tracked), ["ACCEPTED", "EXPIRED"]);
+    let mut collector = Collector::open(&sandbox, 0, "pirkanmaa", 8).await;
+    assert!(collector.hears_nothing(Duration::from_secs(5)).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_of_messages_gets_an_outcome_for_each() {
+    let sandbox = Sandbox::start().await;
+    let (says, said) = mpsc::channel(64);
+    let mut hears =
+        soon(client(&sandbox, 0, "kela").send_stream(ReceiverStream::new(said))).await.unwrap().into_inner();
+    let mut sent = std::collections::BTreeSet::new();
+    for number in 0..100 {
+        let id = format!("m-{number}");
+        let sending = if number == 50 { v1::SendRequest { payload: Vec::new(), ..message(&id) } } else { message(&id) };
+        says.send(v1::SendStreamRequest { message: Some(sending) }).await.unwrap();
+        sent.insert(id);
+    }
+    drop(says);
+    while let Some(response) = soon(hears.message()).await.unwrap() {
+        assert!(sent.remove(&response.message_id));
+        match response.outcome.unwrap() {
+            Outcome::Receipt(receipt) => assert_eq!(receipt.id, response.message_id),
+            Outcome::Refusal(refusal) => {
+                assert_eq!((response.message_id.as_str(), refusal.reason.as_str()), ("m-50", "MISSING_FIELD"));
+                assert_eq!(refusal.violations[0].field, "payload");
+            }
+        }
+    }
+    assert!(sent.is_empty(), "without an outcome: {sent:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_can_not_hold_a_stream_pulls_and_settles() {
+    let sandbox = Sandbox::start().await;
+    let mut county = client(&sandbox, 0, "pirkanmaa");
+    let wait = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+    let pull = v1::PullRequest { max_messages: 10, wait: wait(1), lease: None };
+    assert_eq!(soon(county.pull(pull)).await.unwrap().into_inner().deliveries, []);
+    for number in 0..3 {
+        send(&sandbox, message(&format!("m-{number}"))).await;
+    }
+    let deliveries = soon(county.pull(pull)).await.unwrap().into_inner().deliveries;
+    assert_eq!(deliveries.len(), 3);
+    let settle = |delivery: &v1::Delivery| v1::Settlement {
+        delivery_id: delivery.delivery_id.clone(),
+        outcome: Some(accepted()),
+    };
+    let settlements = deliveries.iter().take(2).map(settle).collect();
+    let results = soon(county.settle(v1::SettleRequest { settlements })).await.unwrap().into_inner().results;
+    assert!(results.iter().all(|result| result.refusal.is_none()), "{results:?}");
+    // The third one was not settled.
+    let again = v1::PullRequest { wait: wait(30), ..pull };
+    let mut deliveries = Vec::new();
+    while deliveries.is_empty() {
+        deliveries = soon(county.pull(again)).await.unwrap().into_inner().deliveries;
+    }
+    assert_eq!(deliveries[0].attempt, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fold_that_was_lost_is_rebuilt_with_the_same_digest() {
+    let sandbox = Sandbox::start().await;
+    let mut collector = Collector::open(&sandbox, 0, "pirkanmaa", 4).await;
+    for number in 0..30 {
+        send(&sandbox, keyed(&format!("m-{number}"), &format!("key-{}", number % 3))).await;
+        if number % 2 == 0 {
+            let delivery = collector.delivery().await;
+            let how = if number % 4 == 0 { accepted() } else { How::Returned(Returned { delay: None }) };
+            collector.settle(&delivery, how).await;
+        }
+    }
+    drop(collector);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    sandbox.caught_up().await;
+    let again = sandbox.ground.gateway("gateway-again", airut_exchange::FoldStore::Memory).await.unwrap();
+    crate::support::caught_up(&sandbox.ground.simulation, &again).await;
+    sandbox.caught_up().await;
+    assert_eq!(again.folds().digest().unwrap(), sandbox.gateways[0].folds().digest().unwrap());
+}
