@@ -174,6 +174,12 @@ impl Message {
         }
     }
 
+    /// Whether its latest offer was made to somebody who has passed it on: that offer is nobody's to settle.
+    pub(super) fn was_passed_on_since_offered(&self) -> bool {
+        let turns = |step: &&Step| matches!(step.kind, StepKind::Offered | StepKind::Transferred(_));
+        self.steps.iter().rev().find(turns).is_some_and(|step| step.kind != StepKind::Offered)
+    }
+
     pub(super) fn step(&mut self, kind: StepKind, at: At, offer: u32) {
         if self.steps.len() >= MOST_STEPS {
             self.steps.remove(1);

@@ -379,7 +379,7 @@ impl Mailbox {
             return Verdict::Void(Void::Settled(outcome.clone()));
         }
         // A late settlement counts unless the message was offered again.
-        if offer.number == 0 || offer.number != message.offers {
+        if offer.number == 0 || offer.number != message.offers || message.was_passed_on_since_offered() {
             return Verdict::Void(Void::LeaseLost);
         }
         let attempts = match message.phase {

@@ -360,3 +360,22 @@ async fn a_fold_that_was_lost_is_rebuilt_with_the_same_digest() {
     sandbox.caught_up().await;
     assert_eq!(again.folds().digest().unwrap(), sandbox.gateways[0].folds().digest().unwrap());
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_passed_on_is_not_settled_by_whoever_did_not_get_it_yet() {
+    let sandbox = Sandbox::start().await;
+    send(&sandbox, message("m-1")).await;
+    let mut collector = Collector::open(&sandbox, 0, "pirkanmaa", 8).await;
+    let delivery = collector.delivery().await;
+    let context = message("m-1").context;
+    let delivery_id = delivery.delivery_id.clone();
+    let transfer = v1::TransferRequest { delivery_id, recipient: "helsinki".into(), context };
+    soon(client(&sandbox, 0, "pirkanmaa").transfer(transfer)).await.unwrap();
+    // The delivery was another's, and is nobody's now.
+    let settlement = v1::Settlement { delivery_id: delivery.delivery_id.clone(), outcome: Some(accepted()) };
+    let settle = v1::SettleRequest { settlements: vec![settlement] };
+    let settled = soon(client(&sandbox, 0, "helsinki").settle(settle)).await.unwrap().into_inner();
+    assert_eq!(settled.results[0].refusal.as_ref().map(|refusal| refusal.reason.as_str()), Some("LEASE_LOST"));
+    let mut helsinki = Collector::open(&sandbox, 0, "helsinki", 8).await;
+    assert_eq!((id(&helsinki.delivery().await), delivery.attempt), ("m-1", 1));
+}
