@@ -106,6 +106,11 @@ impl Broken {
         }
     }
 
+    /// The message is on record, or never will be: nobody waits for it any more.
+    fn mend(&self, id: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, first| first.as_str() != id);
+    }
+
     /// The message was not recorded for sure: those after it wait for it.
     fn add(&self, order: Option<OrderKey>, id: &MessageId) {
         if let Some(order) = order {
@@ -126,6 +131,15 @@ impl Waiting {
 }
 
 impl ReplyTo {
+    /// The outcome of a message that never came to its lane: unless it is to be sent again, no other waits for it.
+    fn send_early(self, broken: Option<&Broken>, id: String, outcome: Outcome) {
+        let again = outcome.as_ref().is_err_and(|refusal| refusal.retry_after.is_some());
+        if let (Some(broken), false) = (broken, again) {
+            broken.mend(&id);
+        }
+        self.send(id, outcome);
+    }
+
     fn send(self, id: String, outcome: Outcome) {
         match self {
             // Whoever has left needs no outcome; it is on record.
@@ -151,18 +165,18 @@ impl Gateway {
             Ok(judged) => judged,
             Err(refusal) => {
                 let refusal = self.reception.refuse(caller.id(), method, refusal).await;
-                return reply.send(id, Err(refusal));
+                return reply.send_early(broken.as_deref(), id, Err(refusal));
             }
         };
         match self.known(&judged) {
             Ok(None) => {}
             Ok(Some((position, known))) => {
                 let outcome = self.receipt_again(position, known, &judged).await;
-                return reply.send(id, outcome);
+                return reply.send_early(broken.as_deref(), id, outcome);
             }
             Err(refusal) => {
                 let refusal = self.reception.refuse(caller.id(), method, refusal).await;
-                return reply.send(id, Err(refusal));
+                return reply.send_early(broken.as_deref(), id, Err(refusal));
             }
         }
         let Judged { sender, partition, recipient, terms, item, salt, payload_sha256, body } = judged;

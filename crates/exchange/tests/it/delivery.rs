@@ -4,6 +4,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use airut_domain::refusal::Reason;
 use airut_exchange::delivery_service;
+use airut_log::Faults;
 use airut_wire::v1::{
     self, collect_request as ask, collect_response as told,
     delivery_service_client::DeliveryServiceClient,
@@ -378,4 +379,27 @@ async fn what_was_passed_on_is_not_settled_by_whoever_did_not_get_it_yet() {
     assert_eq!(settled.results[0].refusal.as_ref().map(|refusal| refusal.reason.as_str()), Some("LEASE_LOST"));
     let mut helsinki = Collector::open(&sandbox, 0, "helsinki", 8).await;
     assert_eq!((id(&helsinki.delivery().await), delivery.attempt), ("m-1", 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_was_recorded_after_all_holds_up_its_key_no_more_once_it_is_sent_again() {
+    let sandbox = Sandbox::start().await;
+    let (says, said) = mpsc::channel(64);
+    let mut hears =
+        soon(client(&sandbox, 0, "kela").send_stream(ReceiverStream::new(said))).await.unwrap().into_inner();
+    let mut stream = async |message: v1::SendRequest| {
+        says.send(v1::SendStreamRequest { message: Some(message) }).await.unwrap();
+        match soon(hears.message()).await.unwrap().expect("an outcome").outcome.unwrap() {
+            Outcome::Receipt(_) => "RECEIPT".to_owned(),
+            Outcome::Refusal(refusal) => refusal.reason,
+        }
+    };
+    sandbox.faults(Faults { lose_acknowledgement: 1.0, ..Faults::default() });
+    assert_eq!(stream(keyed("m-1", "key")).await, "OUTCOME_UNKNOWN");
+    sandbox.faults(Faults::default());
+    sandbox.caught_up().await;
+    assert_eq!(stream(keyed("m-2", "key")).await, "PREDECESSOR_FAILED");
+    for message in [keyed("m-1", "key"), keyed("m-2", "key"), keyed("m-3", "key")] {
+        assert_eq!(stream(message).await, "RECEIPT");
+    }
 }
