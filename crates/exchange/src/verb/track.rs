@@ -3,7 +3,7 @@
 use airut_domain::{
     id::{MessageId, PartnerId},
     mailbox::{Batch, Message, Phase, Step, StepKind, Void, Why},
-    message::{LONGEST, Place, Redriven},
+    message::{LONGEST, Offer, Place, Redriven},
     partition::{Partition, Position, parse_place},
     refusal::{Reason, Refusal, Violation},
     registry::VerifiedPartner,
@@ -67,7 +67,9 @@ impl Gateway {
             StepKind::Redriven(by) => (t::Kind::Redriven, by.to_string()),
         };
         let rejected = matches!(step.kind, StepKind::Rejected(_));
-        let text = if rejected { self.said(partition, place, step.offset).await } else { String::new() };
+        let text = if rejected {
+            self.said(partition, Offer { place, number: step.offer }, step.offset).await
+        } else { String::new() };
         t::Step {
             kind: kind.into(),
             time: Some(airut_wire::timestamp(step.at)),
@@ -79,12 +81,13 @@ impl Gateway {
     }
 
     /// What the recipient said of its rejection, which is sealed in its record; empty when it is gone.
-    async fn said(&self, partition: Partition, place: Place, offset: u64) -> String {
+    async fn said(&self, partition: Partition, offer: Offer, offset: u64) -> String {
         let Some((stored, header)) = self.read_record(partition, offset).await else { return String::new() };
         let airut_domain::record::Kind::Message(airut_domain::message::Event::Settled(settled)) = &header.kind else {
             return String::new();
         };
-        let Some(index) = settled.settlements.iter().position(|settlement| settlement.offer.place == place) else {
+        // Of this offer: the record may settle earlier ones of the message as well, which does not count.
+        let Some(index) = settled.settlements.iter().position(|settlement| settlement.offer == offer) else {
             return String::new();
         };
         let body = self.writer.open_body(&stored, &header).unwrap_or_default();
@@ -143,11 +146,12 @@ impl Gateway {
                 attempts: i32::try_from(message.attempts).unwrap_or(i32::MAX),
                 purge_time: Some(airut_wire::timestamp(message.dead_until(batch.at))),
             };
-            let rejected = matches!(why, Why::Rejected(_)).then(|| rejected.map(|step| step.offset)).flatten();
+            let rejected = matches!(why, Why::Rejected(_)).then(|| rejected.map(|step| (step.offer, step.offset)));
+            let rejected = rejected.flatten();
             Some((letter, rejected))
         })??;
-        if let Some(offset) = rejected {
-            letter.text = self.said(partition, place, offset).await;
+        if let Some((number, offset)) = rejected {
+            letter.text = self.said(partition, Offer { place, number }, offset).await;
         }
         Some(letter)
     }

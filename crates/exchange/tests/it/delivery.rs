@@ -403,3 +403,23 @@ async fn a_message_that_was_recorded_after_all_holds_up_its_key_no_more_once_it_
         assert_eq!(stream(message).await, "RECEIPT");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn of_two_rejections_in_one_record_the_sender_reads_the_one_that_counted() {
+    let sandbox = Sandbox::start().await;
+    send(&sandbox, message("m-1")).await;
+    let mut collector = Collector::open(&sandbox, 0, "pirkanmaa", 8).await;
+    let first = collector.delivery().await;
+    collector.settle(&first, How::Returned(Returned { delay: None })).await;
+    let second = collector.delivery().await;
+    let rejected = |delivery: &v1::Delivery, text: &str| v1::Settlement {
+        delivery_id: delivery.delivery_id.clone(),
+        outcome: Some(How::Rejected(Rejected { code: "BROKEN".into(), text: text.into() })),
+    };
+    let settle = v1::SettleRequest { settlements: vec![rejected(&first, "too late"), rejected(&second, "counted")] };
+    soon(client(&sandbox, 0, "pirkanmaa").settle(settle)).await.unwrap();
+    let tracked = track(&sandbox, "kela", "m-1").await;
+    assert_eq!(tracked.steps.last().map(|step| step.text.as_str()), Some("counted"));
+    let listed = soon(client(&sandbox, 0, "kela").list_dead_letters(v1::ListDeadLettersRequest::default())).await;
+    assert_eq!(listed.unwrap().into_inner().dead_letters[0].text, "counted");
+}
