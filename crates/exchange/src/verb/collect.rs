@@ -16,6 +16,7 @@ use airut_domain::{
     partition::{Partition, Topic},
     refusal::{Reason, Refusal, Violation},
     registry::VerifiedPartner,
+    time::Timestamp,
 };
 use airut_wire::v1::{self, collect_request::Message as From, collect_response as to};
 use tokio::sync::mpsc;
@@ -190,7 +191,41 @@ impl Gateway {
         let pulled = self.pull_within(&collects, most, &changes, wait).await;
         drop(changes);
         self.folds.collects_no_more(collector.id());
-        Ok(v1::PullResponse { deliveries: pulled? })
+        Ok(v1::PullResponse { deliveries: self.give(&collects.recipient, pulled?)? })
+    }
+
+    /// The last checks of what was pulled, in the poll in which it leaves: offering it has taken its time. What can not be given
+    /// is given back.
+    fn give(&self, recipient: &PartnerId, pulled: Vec<Ready>) -> Result<Vec<v1::Delivery>, Refusal> {
+        let now = self.world.now();
+        let fault = if pulled.is_empty() {
+            None
+        } else if !self.folds.registry_is_current(now) {
+            Some(Reason::RegistryStale)
+        } else if self.folds.registry().current(recipient).is_none() {
+            Some(Reason::PartnerSuspended)
+        } else {
+            None
+        };
+        let is_good = |ready: &Ready| fault.is_none() && self.may_leave(recipient, ready, now);
+        let (good, withheld): (Vec<_>, Vec<_>) = pulled.into_iter().partition(is_good);
+        let mut offers: BTreeMap<Partition, Vec<Offer>> = BTreeMap::new();
+        for ready in withheld {
+            offers.entry(ready.partition).or_default().push(ready.offer);
+        }
+        for (partition, offers) in offers {
+            let gateway = self.clone();
+            self.spawn(self.calls.track_future(async move { gateway.give_back(partition, offers).await }));
+        }
+        match fault {
+            Some(reason) => Err(Refusal::new(reason)),
+            None => Ok(good.into_iter().map(|ready| ready.delivery).collect()),
+        }
+    }
+
+    /// Whether a message that was offered may still be shown: its lease runs, and the recipient's contract grants it.
+    fn may_leave(&self, recipient: &PartnerId, ready: &Ready, now: Timestamp) -> bool {
+        now < ready.until && self.may_be_given(recipient, &ready.sender, &ready.terms)
     }
 
     /// What there is now, or else what comes first. Only the waiting is cut short: what was offered is given.
@@ -200,13 +235,13 @@ impl Gateway {
         most: usize,
         changes: &Changes,
         wait: Duration,
-    ) -> Result<Vec<v1::Delivery>, Refusal> {
+    ) -> Result<Vec<Ready>, Refusal> {
         let until = tokio::time::Instant::now() + wait;
         let mut seen = changes.count();
         loop {
-            let deliveries = self.pull_now(collects, most).await?;
-            if !deliveries.is_empty() || tokio::time::Instant::now() >= until {
-                return Ok(deliveries);
+            let pulled = self.pull_now(collects, most).await?;
+            if !pulled.is_empty() || tokio::time::Instant::now() >= until {
+                return Ok(pulled);
             }
             let look = until.min(tokio::time::Instant::now() + LOOK);
             tokio::select! {
@@ -217,26 +252,25 @@ impl Gateway {
         }
     }
 
-    async fn pull_now(&self, collects: &Collects, most: usize) -> Result<Vec<v1::Delivery>, Refusal> {
+    async fn pull_now(&self, collects: &Collects, most: usize) -> Result<Vec<Ready>, Refusal> {
         let now = self.world.now();
         if !self.folds.registry_is_current(now) {
             return Err(Refusal::new(Reason::RegistryStale));
         }
-        let mut deliveries = Vec::new();
+        let mut pulled = Vec::new();
         for partition in partitions() {
-            let room = (most - deliveries.len()).min(MOST_OFFERED);
+            let room = (most - pulled.len()).min(MOST_OFFERED);
             let found = self.folds.offerable(partition, &collects.recipient, now, room, |_, _| true);
             let granted = self.granted(&collects.recipient, partition, found);
             if granted.is_empty() {
                 continue;
             }
-            let ready = self.offer(collects, partition, granted).await;
-            deliveries.extend(ready.into_iter().map(|ready| ready.delivery));
-            if deliveries.len() >= most {
+            pulled.extend(self.offer(collects, partition, granted).await);
+            if pulled.len() >= most {
                 break;
             }
         }
-        Ok(deliveries)
+        Ok(pulled)
     }
 
     /// Of these messages those that their recipient may be given.
@@ -416,8 +450,7 @@ impl Collector {
             return Err(Refusal::new(Reason::PartnerSuspended));
         }
         while let Some(ready) = self.ready.pop_front() {
-            let given = self.gateway.may_be_given(&self.collects.recipient, &ready.sender, &ready.terms);
-            if ready.until <= now || !given {
+            if !self.gateway.may_leave(&self.collects.recipient, &ready, now) {
                 // Its lease ends, or has: nothing was shown.
                 let (gateway, partition, offer) = (self.gateway.clone(), ready.partition, ready.offer);
                 self.outstanding.remove(&(partition, offer.place));

@@ -18,7 +18,7 @@ use tonic::{Code, Streaming};
 
 use crate::{
     edge::identified,
-    support::{Sandbox, message, soon},
+    support::{Sandbox, message, soon, suspended},
 };
 
 type Client<S> = DeliveryServiceClient<DeliveryServiceServer<S>>;
@@ -422,4 +422,20 @@ async fn of_two_rejections_in_one_record_the_sender_reads_the_one_that_counted()
     assert_eq!(tracked.steps.last().map(|step| step.text.as_str()), Some("counted"));
     let listed = soon(client(&sandbox, 0, "kela").list_dead_letters(v1::ListDeadLettersRequest::default())).await;
     assert_eq!(listed.unwrap().into_inner().dead_letters[0].text, "counted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_pulled_is_not_given_to_whoever_was_suspended_meanwhile() {
+    let sandbox = Sandbox::with_gateways(2).await;
+    send(&sandbox, message("m-1")).await;
+    sandbox.caught_up().await;
+    sandbox.faults(Faults { acknowledgement_delay: Duration::from_secs(20), ..Faults::default() });
+    let mut county = client(&sandbox, 0, "pirkanmaa");
+    let pull = v1::PullRequest { max_messages: 10, wait: None, lease: None };
+    let pulled = tokio::spawn(async move { soon(county.pull(pull)).await });
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    sandbox.faults(Faults::default());
+    sandbox.apply(vec![suspended("pirkanmaa")]).await;
+    assert!(!pulled.is_finished(), "the offer is still being recorded");
+    assert_eq!(reason(&pulled.await.unwrap().unwrap_err()), Reason::PartnerSuspended);
 }
