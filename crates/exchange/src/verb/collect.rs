@@ -98,11 +98,11 @@ impl Gateway {
     /// Serves a collector's stream until it ends.
     pub async fn collect(&self, mut collecting: Collecting) {
         match self.open_collector(&mut collecting).await {
-            Ok((mut collector, done)) => {
+            Ok((mut collector, mut done)) => {
                 metrics::gauge!("airut_streams_open", "kind" => "collects").increment(1);
-                let end = collector.run(&mut collecting, done).await;
+                let end = collector.run(&mut collecting, &mut done).await;
                 metrics::gauge!("airut_streams_open", "kind" => "collects").decrement(1);
-                collector.close().await;
+                collector.close(done).await;
                 if let Err(refusal) = end {
                     self.refuse_collector(&collecting, refusal).await;
                 }
@@ -291,7 +291,7 @@ impl Gateway {
 pub(crate) const PULLED: &str = "pull/";
 
 impl Collector {
-    async fn run(&mut self, collecting: &mut Collecting, mut done: mpsc::Receiver<Done>) -> Result<(), Refusal> {
+    async fn run(&mut self, collecting: &mut Collecting, done: &mut mpsc::Receiver<Done>) -> Result<(), Refusal> {
         let opened = to::Opened { stream_id: self.collects.stream.to_string() };
         self.answers.push_back(to::Message::Opened(opened));
         let changes = self.gateway.folds.collecting(&self.collects.recipient);
@@ -477,9 +477,13 @@ impl Collector {
     }
 
     /// Gives back what is not settled, and records that the stream has ended.
-    async fn close(self) {
-        let Self { gateway, collects, outstanding, done, .. } = self;
-        drop(done);
+    async fn close(mut self, mut words: mpsc::Receiver<Done>) {
+        // What comes later than this its own task gives back; what came and was not looked at is given back here.
+        words.close();
+        while let Ok(done) = words.try_recv() {
+            self.taken(done);
+        }
+        let Self { gateway, collects, outstanding, .. } = self;
         gateway.folds.collects_no_more(&collects.recipient);
         let mut offers: BTreeMap<Partition, Vec<Offer>> = BTreeMap::new();
         for ((partition, place), number) in outstanding {
