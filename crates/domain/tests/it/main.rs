@@ -3,9 +3,16 @@
 mod disclosure;
 mod error_pages;
 mod lives;
+mod mailbox;
+mod model;
 mod registry;
 
 /// How many cases a property is tried with.
 fn cases() -> u32 {
-    std::env::var("AIRUT_PROPTEST_CASES").map_or(50_000, |cases| cases.parse().expect("a number of cases"))
+    cases_or(50_000)
+}
+
+/// The same for a property whose cases are long.
+fn cases_or(usual: u32) -> u32 {
+    std::env::var("AIRUT_PROPTEST_CASES").map_or(usual, |cases| cases.parse().expect("a number of cases"))
 }
