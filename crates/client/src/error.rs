@@ -5,6 +5,7 @@
 use std::{error::Error, fmt, io, time::Duration};
 
 use airut_domain::refusal::Reason;
+use airut_wire::v1;
 use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::StatusExt;
 
@@ -32,7 +33,7 @@ pub struct Refused {
     pub code: Code,
     /// The reason, when it is one that this build knows.
     pub reason: Option<Reason>,
-    /// The request's id in the exchange's logs; empty when it gave none.
+    /// The request's id in the exchange's logs; empty when it gave none, as for one item of many.
     pub request_id: String,
     /// What it said, for people.
     pub message: String,
@@ -45,6 +46,22 @@ impl fmt::Display for Refused {
         let code = self.reason.map_or_else(|| format!("{:?}", self.code), |reason| reason.to_string());
         write!(f, "{code}: {}", self.message)?;
         if self.request_id.is_empty() { Ok(()) } else { write!(f, " (request {})", self.request_id) }
+    }
+}
+
+impl From<v1::Refusal> for Refused {
+    /// Reads the refusal of one item of many.
+    fn from(refusal: v1::Refusal) -> Self {
+        let (reason, retry_after) = airut_wire::refusal_from(&refusal);
+        let code = Code::from_i32(refusal.code);
+        Self { code, reason, request_id: String::new(), message: refusal.message, retry_after }
+    }
+}
+
+impl Refused {
+    /// Whether the same call or item, with the same id, may succeed if it is tried again.
+    pub fn may_pass(&self) -> bool {
+        self.code == Code::Unavailable || self.retry_after.is_some()
     }
 }
 
@@ -68,7 +85,7 @@ impl CallError {
     /// Whether the same call, with the same id, may succeed if it is tried again.
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::Refused(refused) => refused.code == Code::Unavailable || refused.retry_after.is_some(),
+            Self::Refused(refused) => refused.may_pass(),
             Self::Unreachable(_) => true,
             Self::DeadlinePassed | Self::Tls(_) => false,
         }

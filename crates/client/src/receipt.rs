@@ -12,7 +12,10 @@ use airut_domain::{
     merkle::{leaf_hash, root_from_path},
     receipt::{Receipt, signed_bytes},
 };
-use airut_wire::{ReceiptFault, receipt_from, v1::QueryBenefitsResponse};
+use airut_wire::{
+    ReceiptFault, receipt_from,
+    v1::{self, QueryBenefitsResponse},
+};
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use prost::Message;
@@ -77,6 +80,12 @@ pub enum ReceiptError {
     /// It is about another query.
     #[error("the receipt is for another query")]
     OtherQuery,
+    /// It is about another message.
+    #[error("the receipt is for another message")]
+    OtherMessage,
+    /// It names another recipient.
+    #[error("the receipt is for another recipient")]
+    OtherRecipient,
     /// It is about other content.
     #[error("the receipt is for other content")]
     OtherContent,
@@ -107,17 +116,87 @@ pub fn verify_receipt(response: &QueryBenefitsResponse, keys: &ReceiptKeys) -> R
     if receipt.statement.payload_sha256 != Digest::of(&content.encode_to_vec()) {
         return Err(ReceiptError::OtherContent);
     }
-    verify_signature(&receipt, keys)
+    Verifier::new(keys.clone()).verify(&receipt)
 }
 
-fn verify_signature(receipt: &Receipt, keys: &ReceiptKeys) -> Result<(), ReceiptError> {
-    let key = keys.0.get(&receipt.key_id).ok_or_else(|| ReceiptError::UnknownKey(receipt.key_id.clone()))?;
-    let leaf = leaf_hash(receipt.statement.to_text().as_bytes());
-    let root =
-        root_from_path(leaf, receipt.batch_index, receipt.batch_size, &receipt.batch_path).ok_or(ReceiptError::Path)?;
-    UnparsedPublicKey::new(&ED25519, key)
-        .verify(&signed_bytes(root), &receipt.signature)
-        .map_err(|_| ReceiptError::Signature)
+/// Checks that a receipt is the exchange's and is about this message.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn verify_message_receipt(
+    receipt: &v1::Receipt,
+    message: &v1::SendRequest,
+    keys: &ReceiptKeys,
+) -> Result<(), ReceiptError> {
+    let sent = Sent::of(message);
+    Verifier::new(keys.clone()).verify_message(receipt.clone(), &message.message_id, &sent).map(drop)
+}
+
+/// What a message's receipt must say, besides its id.
+#[derive(Clone, Debug)]
+pub(crate) struct Sent {
+    pub(crate) recipient: String,
+    pub(crate) payload_sha256: Digest,
+}
+
+impl Sent {
+    pub(crate) fn of(message: &v1::SendRequest) -> Self {
+        Self { recipient: message.recipient.clone(), payload_sha256: Digest::of(&message.payload) }
+    }
+}
+
+/// Checks receipts one after the other. Those of a batch share root and signature, and the signature is what costs: it is checked
+/// once for as long as receipts of one batch follow each other.
+#[derive(Debug)]
+pub(crate) struct Verifier {
+    keys: ReceiptKeys,
+    verified: Option<(KeyId, Digest, Vec<u8>)>,
+}
+
+impl Verifier {
+    pub(crate) const fn new(keys: ReceiptKeys) -> Self {
+        Self { keys, verified: None }
+    }
+
+    /// Reads the receipt of a message and checks all that it says.
+    pub(crate) fn verify_message(
+        &mut self,
+        receipt: v1::Receipt,
+        message_id: &str,
+        sent: &Sent,
+    ) -> Result<Receipt, ReceiptError> {
+        let receipt = receipt_from(receipt)?;
+        let statement = &receipt.statement;
+        if statement.id != message_id {
+            return Err(ReceiptError::OtherMessage);
+        }
+        if statement.recipient.as_str() != sent.recipient {
+            return Err(ReceiptError::OtherRecipient);
+        }
+        if statement.payload_sha256 != sent.payload_sha256 {
+            return Err(ReceiptError::OtherContent);
+        }
+        self.verify(&receipt)?;
+        Ok(receipt)
+    }
+
+    fn verify(&mut self, receipt: &Receipt) -> Result<(), ReceiptError> {
+        let key = self.keys.0.get(&receipt.key_id).ok_or_else(|| ReceiptError::UnknownKey(receipt.key_id.clone()))?;
+        let leaf = leaf_hash(receipt.statement.to_text().as_bytes());
+        let root = root_from_path(leaf, receipt.batch_index, receipt.batch_size, &receipt.batch_path)
+            .ok_or(ReceiptError::Path)?;
+        let is_verified = |(key_id, verified, signature): &(KeyId, Digest, Vec<u8>)| {
+            (key_id, verified, signature) == (&receipt.key_id, &root, &receipt.signature)
+        };
+        if self.verified.as_ref().is_some_and(is_verified) {
+            return Ok(());
+        }
+        UnparsedPublicKey::new(&ED25519, key)
+            .verify(&signed_bytes(root), &receipt.signature)
+            .map_err(|_| ReceiptError::Signature)?;
+        self.verified = Some((receipt.key_id.clone(), root, receipt.signature.clone()));
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -218,6 +297,41 @@ mod tests {
         assert_eq!(change(|r| r.batch_size = 1), Err(ReceiptError::Path));
         assert_eq!(change(|r| r.batch_path[0][0] ^= 1), Err(ReceiptError::Signature));
         assert_eq!(change(|r| drop(r.batch_path.pop())), Err(ReceiptError::Path));
+    }
+
+    #[test]
+    fn a_receipt_of_a_verified_batch_is_not_taken_at_its_word() {
+        let (response, keys) = signed(2);
+        let good = receipt_from(response.receipt.unwrap()).unwrap();
+        let mut verifier = Verifier::new(keys);
+        assert_eq!(verifier.verify(&good), Ok(()));
+        assert_eq!(verifier.verify(&good), Ok(()));
+        let change = |f: fn(&mut Receipt)| {
+            let mut changed = good.clone();
+            f(&mut changed);
+            changed
+        };
+        assert_eq!(verifier.verify(&change(|r| r.statement.id = "q9".into())), Err(ReceiptError::Signature));
+        assert_eq!(verifier.verify(&change(|r| r.batch_index = 3)), Err(ReceiptError::Signature));
+        assert_eq!(verifier.verify(&change(|r| r.signature[0] ^= 1)), Err(ReceiptError::Signature));
+        let unknown: KeyId = "receipts-2".parse().unwrap();
+        let other = change(|r| r.key_id = "receipts-2".parse().unwrap());
+        assert_eq!(verifier.verify(&other), Err(ReceiptError::UnknownKey(unknown)));
+        assert_eq!(verifier.verify(&good), Ok(()));
+    }
+
+    #[test]
+    fn a_receipt_for_another_message_recipient_or_payload_is_noticed() {
+        let (response, keys) = signed(2);
+        let receipt = response.receipt.unwrap();
+        let digest = Digest::from_slice(&receipt.payload_sha256).unwrap();
+        let sent = |recipient: &str, payload_sha256| Sent { recipient: recipient.into(), payload_sha256 };
+        let mut verifier = Verifier::new(keys);
+        let mut verify = |id: &str, sent: &Sent| verifier.verify_message(receipt.clone(), id, sent).map(drop);
+        assert_eq!(verify("q2", &sent("pirkanmaa", digest)), Ok(()));
+        assert_eq!(verify("q3", &sent("pirkanmaa", digest)), Err(ReceiptError::OtherMessage));
+        assert_eq!(verify("q2", &sent("helsinki", digest)), Err(ReceiptError::OtherRecipient));
+        assert_eq!(verify("q2", &sent("pirkanmaa", Digest::of(b""))), Err(ReceiptError::OtherContent));
     }
 
     #[test]
