@@ -7,6 +7,7 @@
 
 #![allow(clippy::print_stdout, reason = "a command-line tool's output")]
 
+mod day;
 mod echo;
 mod exchange;
 mod measure;
@@ -28,6 +29,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Scenario {
+    /// A day's messages, sent and collected by every partner at once, and each of them checked.
+    Day(day::Options),
     /// Queries, closed loop, at several numbers in flight, beside a baseline on the same machine.
     Query(query::Options),
     /// A gateway killed under load on a log of millions of records: how long until it serves again, on its folds and without.
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
     };
     let result = runtime.block_on(async {
         match Cli::parse().scenario {
+            Scenario::Day(options) => day::run(&options).await,
             Scenario::Query(options) => query::run(&options).await,
             Scenario::Recover(options) => recover::run(&options).await,
             Scenario::EchoServer(options) => echo::serve(&options).await,

@@ -19,9 +19,9 @@ mod retry;
 mod query;
 mod serve;
 
-mod health;
 mod collect;
 mod delivery;
+mod health;
 mod send;
 
 mod ledger;

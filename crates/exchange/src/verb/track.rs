@@ -69,7 +69,9 @@ impl Gateway {
         let rejected = matches!(step.kind, StepKind::Rejected(_));
         let text = if rejected {
             self.said(partition, Offer { place, number: step.offer }, step.offset).await
-        } else { String::new() };
+        } else {
+            String::new()
+        };
         t::Step {
             kind: kind.into(),
             time: Some(airut_wire::timestamp(step.at)),
