@@ -17,7 +17,7 @@ use airut_domain::{
     record::Stored,
     time::Timestamp,
 };
-use airut_log::{AppendError, Clock, Embedded, Log, Positions, Random, Tail, Unstamped};
+use airut_log::{AppendError, Clock, Embedded, Log, Positions, Random, ReadError, Tail, Unstamped};
 
 pub(crate) fn partition(number: u32) -> Partition {
     Partition { topic: Topic::Queries, number }
@@ -62,13 +62,31 @@ pub(crate) async fn try_append(log: &Log, partition: Partition, text: impl Displ
 
 /// Every record of the partition that is still there.
 pub(crate) async fn contents(log: &Log, partition: Partition) -> Vec<Arc<Stored>> {
-    let (mut at, end) = (log.start(partition).await.unwrap(), log.end(partition).await.unwrap());
+    let (mut at, end) = (answered(async || log.start(partition).await).await, end(log, partition).await);
     let mut records = Vec::new();
     while at < end {
-        records.extend(soon(log.read(partition, at..end, 1 << 20)).await.unwrap());
+        records.extend(answered(async || log.read(partition, at..end, 1 << 20).await).await);
         at = records.last().map(|record: &Arc<Stored>| record.position.offset + 1).unwrap();
     }
     records
+}
+
+/// One past the last offset of the partition.
+pub(crate) async fn end(log: &Log, partition: Partition) -> u64 {
+    answered(async || log.end(partition).await).await
+}
+
+/// What the log says once it can be asked: while brokers come back and leaders move, it says that it can not.
+pub(crate) async fn answered<T>(mut ask: impl AsyncFnMut() -> Result<T, ReadError>) -> T {
+    let asking = async {
+        loop {
+            match ask().await {
+                Err(ReadError::Unavailable(_)) => tokio::time::sleep(Duration::from_millis(20)).await,
+                answer => return answer.unwrap(),
+            }
+        }
+    };
+    soon(asking).await
 }
 
 /// What the tail gives until it has given so many records.
