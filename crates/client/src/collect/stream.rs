@@ -190,23 +190,20 @@ impl Collector {
     /// Cancel safe.
     pub async fn next(&mut self) -> Option<Collected> {
         loop {
-            let came = self.shared.came.notified();
-            {
-                let mut queue = self.shared.queue();
-                if let Some(collected) = queue.take() {
-                    return Some(collected);
-                }
-                if queue.ended {
-                    return None;
-                }
+            if let Some(collected) = self.try_next() {
+                return Some(collected);
             }
-            came.await;
+            if self.stop.is_cancelled() || self.shared.queue().ended {
+                return None;
+            }
+            // What came since then has left a permit.
+            self.shared.came.notified().await;
         }
     }
 
     /// A delivery, if there is one already.
     pub fn try_next(&mut self) -> Option<Collected> {
-        self.shared.queue().take()
+        if self.stop.is_cancelled() { None } else { self.shared.queue().take() }
     }
 
     /// Stops: takes no further delivery, waits until those that were taken are settled and the settlements confirmed, at most as

@@ -269,7 +269,10 @@ impl Driver {
     fn admit(&mut self, message: Encoded, ticket: Ticket) {
         match self.window.admit(message, ticket) {
             Ok(now) => self.unsent.extend(now),
-            Err((ticket, outcome)) => ticket.settle(outcome),
+            Err(under_way) => {
+                let (ticket, outcome) = *under_way;
+                ticket.settle(outcome);
+            }
         }
     }
 

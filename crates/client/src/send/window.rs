@@ -101,10 +101,10 @@ impl<T> Window<T> {
     }
 
     /// Takes in a new message; gives what to send of it now, which is nothing while its key waits.
-    pub(super) fn admit(&mut self, message: Encoded, ticket: T) -> Result<Option<Bytes>, (T, SendOutcome)> {
+    pub(super) fn admit(&mut self, message: Encoded, ticket: T) -> Result<Option<Bytes>, Box<(T, SendOutcome)>> {
         let Encoded { message_id, sent, key, bytes } = message;
         if self.slots.contains_key(&message_id) {
-            return Err((ticket, SendOutcome { message_id, result: Err(SendError::UnderWay) }));
+            return Err(Box::new((ticket, SendOutcome { message_id, result: Err(SendError::UnderWay) })));
         }
         let number = self.next;
         self.next += 1;
@@ -389,8 +389,8 @@ mod tests {
         let mut stream = Stream::new(10);
         stream.admit("m", "");
         let again = v1::SendRequest { message_id: "m".into(), ..Default::default() };
-        let (_, outcome) = stream.window.admit(Encoded::of(again), ()).unwrap_err();
-        assert_eq!(outcome.result, Err(SendError::UnderWay));
+        let outcome = stream.window.admit(Encoded::of(again), ()).unwrap_err();
+        assert_eq!(outcome.1.result, Err(SendError::UnderWay));
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use airut_client::Client;
 use airut_wire::v1::{
-    QueryBenefitsRequest, QueryBenefitsResponse, ServeRequest, ServeResponse,
+    self, CollectRequest, CollectResponse, QueryBenefitsRequest, QueryBenefitsResponse, SendRequest, SendResponse,
+    SendStreamRequest, SendStreamResponse, ServeRequest, ServeResponse,
+    delivery_service_server::{DeliveryService, DeliveryServiceServer},
     query_service_server::{QueryService, QueryServiceServer},
 };
 use hyper_util::rt::TokioIo;
@@ -29,10 +31,31 @@ pub(crate) struct Opened {
     pub(crate) outbound: mpsc::Sender<Result<ServeResponse, Status>>,
 }
 
+/// A message, as it reached the exchange by a call of its own, and the way to reply to it.
+pub(crate) struct Sent {
+    pub(crate) message: SendRequest,
+    pub(crate) reply: oneshot::Sender<Result<SendResponse, Status>>,
+}
+
+/// A sender's stream, as it reached the exchange.
+pub(crate) struct Sending {
+    pub(crate) inbound: Streaming<SendStreamRequest>,
+    pub(crate) outbound: mpsc::Sender<Result<SendStreamResponse, Status>>,
+}
+
+/// A collector's stream, as it reached the exchange.
+pub(crate) struct Collecting {
+    pub(crate) inbound: Streaming<CollectRequest>,
+    pub(crate) outbound: mpsc::Sender<Result<CollectResponse, Status>>,
+}
+
 /// The test's side of the exchange.
 pub(crate) struct Exchange {
     pub(crate) asked: mpsc::UnboundedReceiver<Asked>,
     pub(crate) opened: mpsc::UnboundedReceiver<Opened>,
+    pub(crate) sent: mpsc::UnboundedReceiver<Sent>,
+    pub(crate) sending: mpsc::UnboundedReceiver<Sending>,
+    pub(crate) collecting: mpsc::UnboundedReceiver<Collecting>,
     connections: Connections,
 }
 
@@ -43,21 +66,37 @@ pub(crate) struct Connections {
     open: Arc<Mutex<Vec<AbortHandle>>>,
 }
 
+#[derive(Clone)]
 struct Played {
     asked: mpsc::UnboundedSender<Asked>,
     opened: mpsc::UnboundedSender<Opened>,
+    sent: mpsc::UnboundedSender<Sent>,
+    sending: mpsc::UnboundedSender<Sending>,
+    collecting: mpsc::UnboundedSender<Collecting>,
 }
 
 impl Exchange {
     /// Starts a server.
     pub(crate) fn start() -> Self {
-        let (asked_sender, asked) = mpsc::unbounded_channel();
-        let (opened_sender, opened) = mpsc::unbounded_channel();
+        let (to_asked, asked) = mpsc::unbounded_channel();
+        let (to_opened, opened) = mpsc::unbounded_channel();
+        let (to_sent, sent) = mpsc::unbounded_channel();
+        let (to_sending, sending) = mpsc::unbounded_channel();
+        let (to_collecting, collecting) = mpsc::unbounded_channel();
         let (server, incoming) = mpsc::unbounded_channel();
-        let played = QueryServiceServer::new(Played { asked: asked_sender, opened: opened_sender });
-        let serving = tonic::transport::Server::builder().add_service(played);
+        let played = Played {
+            asked: to_asked,
+            opened: to_opened,
+            sent: to_sent,
+            sending: to_sending,
+            collecting: to_collecting,
+        };
+        let serving = tonic::transport::Server::builder()
+            .add_service(QueryServiceServer::new(played.clone()))
+            .add_service(DeliveryServiceServer::new(played));
         tokio::spawn(serving.serve_with_incoming(UnboundedReceiverStream::new(incoming)));
-        Self { asked, opened, connections: Connections { server, open: Arc::default() } }
+        let connections = Connections { server, open: Arc::default() };
+        Self { asked, opened, sent, sending, collecting, connections }
     }
 
     /// A client that connects in memory.
@@ -115,5 +154,71 @@ impl QueryService for Played {
         let opened = Opened { inbound: request.into_inner(), outbound };
         self.opened.send(opened).unwrap_or_else(|_| panic!("the test listens"));
         Ok(Response::new(ReceiverStream::new(answers)))
+    }
+}
+
+#[tonic::async_trait]
+impl DeliveryService for Played {
+    async fn send(&self, request: Request<SendRequest>) -> Result<Response<SendResponse>, Status> {
+        let (reply, replied) = oneshot::channel();
+        self.sent.send(Sent { message: request.into_inner(), reply }).unwrap_or_else(|_| panic!("the test listens"));
+        match replied.await {
+            Ok(reply) => reply.map(Response::new),
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    type SendStreamStream = ReceiverStream<Result<SendStreamResponse, Status>>;
+
+    async fn send_stream(
+        &self,
+        request: Request<Streaming<SendStreamRequest>>,
+    ) -> Result<Response<Self::SendStreamStream>, Status> {
+        let (outbound, outcomes) = mpsc::channel(64);
+        // An error means that the test listens no more.
+        drop(self.sending.send(Sending { inbound: request.into_inner(), outbound }));
+        Ok(Response::new(ReceiverStream::new(outcomes)))
+    }
+
+    type CollectStream = ReceiverStream<Result<CollectResponse, Status>>;
+
+    async fn collect(
+        &self,
+        request: Request<Streaming<CollectRequest>>,
+    ) -> Result<Response<Self::CollectStream>, Status> {
+        let (outbound, told) = mpsc::channel(64);
+        drop(self.collecting.send(Collecting { inbound: request.into_inner(), outbound }));
+        Ok(Response::new(ReceiverStream::new(told)))
+    }
+
+    async fn pull(&self, _: Request<v1::PullRequest>) -> Result<Response<v1::PullResponse>, Status> {
+        Err(Status::unimplemented("not played"))
+    }
+
+    async fn settle(&self, _: Request<v1::SettleRequest>) -> Result<Response<v1::SettleResponse>, Status> {
+        Err(Status::unimplemented("not played"))
+    }
+
+    async fn extend(&self, _: Request<v1::ExtendRequest>) -> Result<Response<v1::ExtendResponse>, Status> {
+        Err(Status::unimplemented("not played"))
+    }
+
+    async fn transfer(&self, _: Request<v1::TransferRequest>) -> Result<Response<v1::TransferResponse>, Status> {
+        Err(Status::unimplemented("not played"))
+    }
+
+    async fn track(&self, _: Request<v1::TrackRequest>) -> Result<Response<v1::TrackResponse>, Status> {
+        Err(Status::unimplemented("not played"))
+    }
+
+    async fn list_dead_letters(
+        &self,
+        _: Request<v1::ListDeadLettersRequest>,
+    ) -> Result<Response<v1::ListDeadLettersResponse>, Status> {
+        Err(Status::unimplemented("not played"))
+    }
+
+    async fn redrive(&self, _: Request<v1::RedriveRequest>) -> Result<Response<v1::RedriveResponse>, Status> {
+        Err(Status::unimplemented("not played"))
     }
 }

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod collect;
 mod exchange;
 mod query;
+mod send;
 mod serve;
 mod tls;
