@@ -107,7 +107,7 @@ impl Node {
     pub async fn start(config: &Config) -> anyhow::Result<Self> {
         std::fs::create_dir_all(&config.data).with_context(|| config.data.display().to_string())?;
         let world = World::system();
-        let (health, health_service) = tonic_health::server::health_reporter();
+        let health = HealthReporter::new();
         let mut node = Self {
             address: None,
             log: None,
@@ -123,9 +123,10 @@ impl Node {
         };
         if config.roles.contains(&Role::Gateway) || config.roles.contains(&Role::Ledger) {
             let mut routes = Routes::builder();
-            routes.add_service(health_service);
+            let looked = health::Looked::new(&world);
+            routes.add_service(health::service(node.health.clone(), looked.clone()));
             add_reflection(&mut routes)?;
-            node.open_edge(config, &world, routes).await?;
+            node.open_edge(config, &world, routes, looked).await?;
         }
         if config.roles.contains(&Role::Register) {
             node.register = Some(start_register(config, node.address, &world, node.stopping.clone()).await?);
@@ -134,7 +135,13 @@ impl Node {
     }
 
     /// Starts what is called from outside: gateway, ledger, or both.
-    async fn open_edge(&mut self, config: &Config, world: &World, mut routes: RoutesBuilder) -> anyhow::Result<()> {
+    async fn open_edge(
+        &mut self,
+        config: &Config,
+        world: &World,
+        mut routes: RoutesBuilder,
+        looked: health::Looked,
+    ) -> anyhow::Result<()> {
         let log = open_log(config, world).await?;
         self.log = Some(log.clone());
         let caller_of: CallerOf = Arc::new(caller_of);
@@ -175,7 +182,7 @@ impl Node {
         }
         self.tasks.spawn(tasks::count_strangers(reception, refused, self.stopping.clone()));
         self.tasks.spawn(tasks::edge_gauges(listener.handle(), log.clone(), self.stopping.clone()));
-        self.start_tasks(config, &log, world).await;
+        self.start_tasks(config, &log, world, looked).await;
         let server = Server::builder()
             .max_concurrent_streams(STREAMS_PER_CONNECTION)
             .http2_keepalive_interval(Some(Duration::from_secs(20)))
@@ -205,7 +212,7 @@ impl Node {
     }
 
     /// Starts what runs beside the gateway and the ledger.
-    async fn start_tasks(&self, config: &Config, log: &Log, world: &World) {
+    async fn start_tasks(&self, config: &Config, log: &Log, world: &World, looked: health::Looked) {
         let stop = || self.stopping.clone();
         let mut roles = Vec::new();
         if let Some(gateway) = &self.gateway {
@@ -220,7 +227,7 @@ impl Node {
         }
         // The first role speaks for the process as well.
         self.health.set_service_status("", ServingStatus::Serving).await;
-        self.tasks.spawn(health::watch(self.health.clone(), roles, stop()));
+        self.tasks.spawn(health::watch(self.health.clone(), roles, looked, stop()));
     }
 
     /// The gateway, where it is among the roles.

@@ -2,21 +2,92 @@
 //!
 //! A gateway serves while its folds keep up with the log and its registry is current; a ledger while it signs. A process that
 //! says otherwise goes on as well as it can: what it may not do it refuses by itself.
+//!
+//! What was found is told for as long as the registry may be gone by without being read again. So a process that stood still,
+//! and does not know yet for how long, says that it does not serve until it has looked.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
 
-use airut_domain::partition::Partition;
-use airut_exchange::Gateway;
-use airut_ledger::Health;
+use airut_domain::{partition::Partition, time::Timestamp};
+use airut_exchange::{Gateway, REGISTRY_CURRENT, World};
+use airut_ledger::Health as LedgerHealth;
 use airut_log::Log;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tonic_health::{ServingStatus, server::HealthReporter};
+use tonic::{Request, Response, Status};
+use tonic_health::{
+    ServingStatus,
+    pb::{
+        HealthCheckRequest, HealthCheckResponse,
+        health_check_response::ServingStatus as Told,
+        health_server::{Health, HealthServer},
+    },
+    server::{HealthReporter, HealthService, WatchStream},
+};
 
 use super::tasks::{GAUGES, float};
 
 /// A gateway whose folds are this many records behind the log does not serve.
 const LAG: u64 = 10_000;
+
+/// When the roles were last looked at.
+#[derive(Clone)]
+pub(super) struct Looked {
+    world: World,
+    /// In milliseconds since 1970.
+    at: Arc<AtomicI64>,
+}
+
+impl Looked {
+    pub(super) fn new(world: &World) -> Self {
+        Self { world: world.clone(), at: Arc::new(AtomicI64::new(world.now().as_millis())) }
+    }
+
+    fn began(&self, at: Timestamp) {
+        self.at.store(at.as_millis(), Ordering::Release);
+    }
+
+    fn is_current(&self) -> bool {
+        let (at, now) = (Timestamp::from_millis(self.at.load(Ordering::Acquire)), self.world.now());
+        // A clock that was set back says nothing until the roles have been looked at by it.
+        at <= now && now.since(at) <= REGISTRY_CURRENT
+    }
+}
+
+/// The standard service, which tells what was found last, unless that is too old.
+pub(super) struct Current {
+    found: HealthService,
+    looked: Looked,
+}
+
+/// The service that tells what the reporter is told.
+pub(super) fn service(reporter: HealthReporter, looked: Looked) -> HealthServer<Current> {
+    HealthServer::new(Current { found: HealthService::from_health_reporter(reporter), looked })
+}
+
+#[tonic::async_trait]
+impl Health for Current {
+    async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
+        let mut told = self.found.check(request).await?;
+        if told.get_ref().status() == Told::Serving && !self.looked.is_current() {
+            told.get_mut().set_status(Told::NotServing);
+        }
+        Ok(told)
+    }
+
+    type WatchStream = WatchStream;
+
+    /// Whoever watches is told of each change as it is found: a second late.
+    async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<WatchStream>, Status> {
+        self.found.watch(request).await
+    }
+}
 
 /// A role whose health is told.
 pub(super) enum Watched {
@@ -40,16 +111,17 @@ impl Watched {
             Self::Gateway(gateway, log) => {
                 lag(gateway, log).await.is_some_and(|lag| lag <= LAG) && gateway.is_current()
             }
-            Self::Ledger(status) => matches!(status.borrow().health, Health::Signing),
+            Self::Ledger(status) => matches!(status.borrow().health, LedgerHealth::Signing),
         };
         if serves { ServingStatus::Serving } else { ServingStatus::NotServing }
     }
 }
 
 /// Tells each role's health until told to stop, and the first one's as that of the process.
-pub(super) async fn watch(reporter: HealthReporter, roles: Vec<Watched>, stop: CancellationToken) {
+pub(super) async fn watch(reporter: HealthReporter, roles: Vec<Watched>, looked: Looked, stop: CancellationToken) {
     let mut told: BTreeMap<usize, ServingStatus> = BTreeMap::new();
     while !stop.is_cancelled() {
+        let began = looked.world.now();
         for (number, role) in roles.iter().enumerate() {
             let status = role.look().await;
             if told.insert(number, status) == Some(status) {
@@ -61,6 +133,7 @@ pub(super) async fn watch(reporter: HealthReporter, roles: Vec<Watched>, stop: C
                 reporter.set_service_status(*service, status).await;
             }
         }
+        looked.began(began);
         drop(tokio::time::timeout(GAUGES, stop.cancelled()).await);
     }
 }

@@ -6,12 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use airut_domain::{
-    partition::Topic,
-    query::{self, At, Event, Query, Verdict},
-    record::Kind,
-    refusal::Reason,
-};
+use airut_domain::{partition::Topic, refusal::Reason};
 use airut_log::Log;
 use airut_testkit::{eventually, kafka::Proxy};
 use tonic::transport::Channel;
@@ -19,7 +14,7 @@ use tonic_types::StatusExt;
 
 use crate::{
     crash::Book,
-    processes::{Cluster, records},
+    processes::{Cluster, records, stories},
     support::{PATIENCE, ask, channel, client, persons, question, receipt_keys, tell},
 };
 
@@ -91,31 +86,9 @@ async fn unknown(proxy: &Proxy, log: &Log, gateway: &Channel, subject: &str) -> 
     told
 }
 
-/// The records of a query of `pirkanmaa` as they lie in the log, each with the fold's word on it.
+/// The records of a query of `pirkanmaa`, each with the fold's word on it.
 async fn story(log: &Log, query_id: &str) -> Vec<String> {
-    let mut prior: Option<Query> = None;
-    let mut story = Vec::new();
-    for (stored, header) in records(log, Topic::Queries).await {
-        let Kind::Query(event) = &header.kind else { continue };
-        if event.key().query_id.as_str() != query_id {
-            continue;
-        }
-        let (verdict, next) = query::apply(prior.as_ref(), At { position: stored.position, time: stored.stamp }, event);
-        prior = next.or(prior);
-        let verdict = match verdict {
-            Verdict::Accepted => "accepted".to_owned(),
-            Verdict::Void(why) => format!("void, {why:?}"),
-        };
-        let name = match event {
-            Event::Asked(_) => "asked",
-            Event::Rerouted(_) => "rerouted",
-            Event::Answered(_) => "answered",
-            Event::NotDisclosed(_) => "not disclosed",
-            Event::Repeated(_) => "repeated",
-        };
-        story.push(format!("{name}, {verdict}"));
-    }
-    story
+    stories(log).await.remove(&format!("pirkanmaa/{query_id}")).unwrap_or_default()
 }
 
 /// No record was taken twice: each has a nonce of its own.

@@ -12,6 +12,7 @@ mod cluster;
 mod crash;
 mod deploy;
 mod disk;
+mod frozen;
 mod gateways;
 mod guide;
 mod hostile;

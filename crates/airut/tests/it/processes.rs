@@ -1,6 +1,7 @@
 //! Each role as a process of its own: two gateways, a register at each, two ledgers, and a real Kafka.
 
 use std::{
+    collections::BTreeMap,
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -12,7 +13,8 @@ use airut::dev::Layout;
 use airut_client::Client;
 use airut_domain::{
     partition::{Partition, Topic},
-    record::{Header, Stored},
+    query::{self, At, Event, Query, QueryKey, Verdict},
+    record::{Header, Kind, Stored},
 };
 use airut_log::{KafkaSettings, Log};
 use airut_testkit::{
@@ -238,4 +240,32 @@ pub(crate) async fn records(log: &Log, topic: Topic) -> Vec<(Arc<Stored>, Header
         (stored, header)
     };
     records.into_iter().map(decoded).collect()
+}
+
+/// What the log says of each query, by asker and id: its records in their order, each with the fold's word on it.
+pub(crate) async fn stories(log: &Log) -> BTreeMap<String, Vec<String>> {
+    let mut queries: BTreeMap<QueryKey, Query> = BTreeMap::new();
+    let mut stories: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (stored, header) in records(log, Topic::Queries).await {
+        let Kind::Query(event) = &header.kind else { panic!("{} among the queries", header.kind.name()) };
+        let at = At { position: stored.position, time: stored.stamp };
+        let (verdict, next) = query::apply(queries.get(event.key()), at, event);
+        if let Some(next) = next {
+            queries.insert(event.key().clone(), next);
+        }
+        let name = match event {
+            Event::Asked(_) => "asked",
+            Event::Rerouted(_) => "rerouted",
+            Event::Answered(_) => "answered",
+            Event::NotDisclosed(_) => "not disclosed",
+            Event::Repeated(_) => "repeated",
+        };
+        let word = match verdict {
+            Verdict::Accepted => "accepted".to_owned(),
+            Verdict::Void(why) => format!("void, {why:?}"),
+        };
+        let QueryKey { asker, query_id } = event.key();
+        stories.entry(format!("{asker}/{query_id}")).or_default().push(format!("{name}, {word}"));
+    }
+    stories
 }
