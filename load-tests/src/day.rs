@@ -351,7 +351,7 @@ fn plans(options: &Options, data: &Path) -> anyhow::Result<(BTreeMap<&'static st
     for number in 0..options.messages {
         // Spreads the numbers over the shares as evenly as can be, the same in every run.
         let at = u64::try_from(u128::from(number) * 0x9e37_79b9_7f4a_7c15 % (1 << 64))?;
-        let mut share = u64::try_from(u128::from(at) * u128::from(all) >> 64)?;
+        let mut share = u64::try_from((u128::from(at) * u128::from(all)) >> 64)?;
         let index = FLOWS.iter().position(|flow| {
             let here = share < flow.a_year;
             share = share.saturating_sub(flow.a_year);
