@@ -202,7 +202,7 @@ async fn suspension(log: &Log) -> Timestamp {
     let records = records(log, Topic::Partners).await;
     let suspended = records.iter().find(|(_, header)| match &header.kind {
         Kind::Partner(applied) => applied.partner.state == State::Suspended,
-        Kind::Query(_) | Kind::Refusal(_) | Kind::Member(_) | Kind::Order(_) => false,
+        Kind::Message(_) | Kind::Query(_) | Kind::Refusal(_) | Kind::Member(_) | Kind::Order(_) => false,
     });
     suspended.expect("it is on record").0.stamp
 }
