@@ -6,7 +6,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use airut_domain::{
@@ -22,6 +22,7 @@ use airut_domain::{
     registry::VerifiedPartner,
     time::Timestamp,
 };
+use airut_log::KeyRing;
 use airut_telemetry::span;
 use airut_wire::{log_v1, v1};
 use prost::Message;
@@ -61,9 +62,24 @@ pub(crate) enum ReplyTo {
     Stream(mpsc::OwnedPermit<(String, Outcome)>),
 }
 
-/// The ordering keys of a stream that wait for a message to be sent again, and for which.
+/// The ordering keys of a stream that wait for a message to be sent again.
 #[derive(Debug, Default)]
-pub(crate) struct Broken(Mutex<BTreeMap<OrderKey, MessageId>>);
+pub(crate) struct Broken(Mutex<Keys>);
+
+#[derive(Debug, Default)]
+struct Keys {
+    /// The messages that have come, counted.
+    turns: u64,
+    /// For which message a key waits, and since which turn.
+    waiting: BTreeMap<OrderKey, (u64, MessageId)>,
+}
+
+/// A message's turn in its stream.
+#[derive(Debug)]
+struct Turn {
+    broken: Arc<Broken>,
+    number: u64,
+}
 
 /// The messages of one sender that lie in one partition.
 pub(crate) type SendLane = (Partition, PartnerId);
@@ -78,7 +94,8 @@ pub(crate) struct Waiting {
     payload_sha256: Digest,
     body: Vec<u8>,
     traceparent: String,
-    broken: Option<Arc<Broken>>,
+    /// Its turn in its stream; none when it came alone.
+    turn: Option<Turn>,
     reply: ReplyTo,
     /// Its place among the messages of its sender that are under way.
     _in_flight: InFlight,
@@ -91,55 +108,61 @@ struct Group {
     messages: Vec<Waiting>,
 }
 
-impl Broken {
+impl Turn {
+    fn take(broken: Arc<Broken>) -> Self {
+        let mut keys = broken.0.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.turns += 1;
+        let number = keys.turns;
+        drop(keys);
+        Self { broken, number }
+    }
+
     /// Whether the message has to wait for an earlier one of its key to be sent again.
-    fn holds_up(&self, item: &Item) -> bool {
+    fn is_held_up(&self, item: &Item) -> bool {
         let Some(order) = item.order else { return false };
-        let mut broken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match broken.get(&order) {
-            None => false,
-            Some(first) if *first == item.id => {
-                broken.remove(&order);
+        let mut keys = self.keys();
+        match keys.waiting.get(&order) {
+            Some((_, first)) if *first == item.id => {
+                keys.waiting.remove(&order);
                 false
             }
-            Some(_) => true,
+            // What came before the one that failed goes on: it may have waited for its record meanwhile.
+            Some((since, _)) => *since < self.number,
+            None => false,
+        }
+    }
+
+    /// The message was not recorded for sure: those after it wait for it.
+    fn fail(&self, order: Option<OrderKey>, id: &MessageId) {
+        let Some(order) = order else { return };
+        let mut keys = self.keys();
+        let waits_longer = keys.waiting.get(&order).is_some_and(|(since, _)| *since < self.number);
+        if !waits_longer {
+            keys.waiting.insert(order, (self.number, id.clone()));
         }
     }
 
     /// The message is on record, or never will be: nobody waits for it any more.
-    fn mend(&self, id: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, first| first.as_str() != id);
+    fn mend(&self, id: &MessageId) {
+        self.keys().waiting.retain(|_, (_, first)| first != id);
     }
 
-    /// The message was not recorded for sure: those after it wait for it.
-    fn add(&self, order: Option<OrderKey>, id: &MessageId) {
-        if let Some(order) = order {
-            let mut broken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            broken.entry(order).or_insert_with(|| id.clone());
-        }
+    fn keys(&self) -> MutexGuard<'_, Keys> {
+        self.broken.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Waiting {
     fn reply(self, outcome: Outcome) {
         let failed = outcome.as_ref().is_err_and(|refusal| refusal.retry_after.is_some());
-        if let (Some(broken), true) = (&self.broken, failed) {
-            broken.add(self.item.order, &self.item.id);
+        if let (Some(turn), true) = (&self.turn, failed) {
+            turn.fail(self.item.order, &self.item.id);
         }
         self.reply.send(self.item.id.to_string(), outcome);
     }
 }
 
 impl ReplyTo {
-    /// The outcome of a message that never came to its lane: unless it is to be sent again, no other waits for it.
-    fn send_early(self, broken: Option<&Broken>, id: String, outcome: Outcome) {
-        let again = outcome.as_ref().is_err_and(|refusal| refusal.retry_after.is_some());
-        if let (Some(broken), false) = (broken, again) {
-            broken.mend(&id);
-        }
-        self.send(id, outcome);
-    }
-
     fn send(self, id: String, outcome: Outcome) {
         match self {
             // Whoever has left needs no outcome; it is on record.
@@ -159,38 +182,32 @@ impl Gateway {
         reply: ReplyTo,
         method: &'static str,
     ) {
-        let id = sending.request.message_id.clone();
+        let turn = broken.map(Turn::take);
+        let early = Early::of(&sending, &self.ring);
         let (caller, traceparent) = (sending.caller.clone(), sending.traceparent.clone());
-        let judged = match self.judge_message(sending) {
-            Ok(judged) => judged,
-            Err(refusal) => {
-                let refusal = self.reception.refuse(caller.id(), method, refusal).await;
-                return reply.send_early(broken.as_deref(), id, Err(refusal));
-            }
-        };
-        match self.known(&judged) {
-            Ok(None) => {}
-            Ok(Some((position, known))) => {
-                let outcome = self.receipt_again(position, known, &judged).await;
-                return reply.send_early(broken.as_deref(), id, outcome);
-            }
-            Err(refusal) => {
-                let refusal = self.reception.refuse(caller.id(), method, refusal).await;
-                return reply.send_early(broken.as_deref(), id, Err(refusal));
-            }
-        }
-        let Judged { sender, partition, recipient, terms, item, salt, payload_sha256, body } = judged;
-        let stored = || self.folds.sent(&sender);
-        let in_flight = match self.quotas.admit(&caller, item.size_bytes, self.world.now(), stored) {
-            Ok(in_flight) => in_flight,
-            Err(refusal) => {
-                if let Some(broken) = &broken {
-                    broken.add(item.order, &item.id);
+        let admitted = match self.judge_message(sending) {
+            Err(refusal) => Err(refusal),
+            Ok(judged) => match self.known(&judged) {
+                Err(refusal) => Err(refusal),
+                Ok(Some((position, known))) => {
+                    let outcome = self.receipt_again(position, known, &judged).await;
+                    return early.reply(turn.as_ref(), reply, outcome);
                 }
+                Ok(None) => {
+                    let stored = || self.folds.sent(&judged.sender);
+                    let in_flight = self.quotas.admit(&caller, judged.item.size_bytes, self.world.now(), stored);
+                    in_flight.map(|in_flight| (judged, in_flight))
+                }
+            },
+        };
+        let (judged, in_flight) = match admitted {
+            Ok(admitted) => admitted,
+            Err(refusal) => {
                 let refusal = self.reception.refuse(caller.id(), method, refusal).await;
-                return reply.send(id, Err(refusal));
+                return early.reply(turn.as_ref(), reply, Err(refusal));
             }
         };
+        let Judged { sender, partition, recipient, terms, item, salt, payload_sha256, body } = judged;
         let lane = (partition, sender);
         let waiting = Waiting {
             recipient,
@@ -200,7 +217,7 @@ impl Gateway {
             payload_sha256,
             body,
             traceparent,
-            broken,
+            turn,
             reply,
             _in_flight: in_flight,
         };
@@ -295,7 +312,7 @@ impl Gateway {
                 return;
             }
             let turn = turn.into_iter().filter_map(|waiting| {
-                let held_up = waiting.broken.as_ref().is_some_and(|broken| broken.holds_up(&waiting.item));
+                let held_up = waiting.turn.as_ref().is_some_and(|turn| turn.is_held_up(&waiting.item));
                 if held_up {
                     waiting.reply.send(waiting.item.id.to_string(), Err(Refusal::new(Reason::PredecessorFailed)));
                     return None;
@@ -424,6 +441,32 @@ impl Gateway {
             tracing::error!(%partition, offset = known.place.offset, "a message is not what its record commits to");
             Refusal::new(Reason::NotServing)
         })
+    }
+}
+
+/// What is known of a message before it is judged: enough to say what its outcome means to those after it.
+struct Early {
+    id: String,
+    order: Option<OrderKey>,
+}
+
+impl Early {
+    fn of(sending: &Sending, ring: &KeyRing) -> Self {
+        let request = &sending.request;
+        let key = Some(request.ordering_key.as_str()).filter(|key| !key.is_empty());
+        let order = key.map(|key| ring.ordering(sending.caller.id().as_str(), &request.recipient, key));
+        Self { id: request.message_id.clone(), order }
+    }
+
+    /// The outcome of a message that does not come to its lane.
+    fn reply(self, turn: Option<&Turn>, reply: ReplyTo, outcome: Outcome) {
+        if let (Some(turn), Ok(id)) = (turn, self.id.parse()) {
+            match &outcome {
+                Err(refusal) if refusal.retry_after.is_some() => turn.fail(self.order, &id),
+                Ok(_) | Err(_) => turn.mend(&id),
+            }
+        }
+        reply.send(self.id, outcome);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use airut_domain::refusal::Reason;
+use airut_domain::{delivery::Quota, partner::Partner, refusal::Reason};
 use airut_exchange::delivery_service;
 use airut_log::Faults;
 use airut_wire::v1::{
@@ -18,7 +18,7 @@ use tonic::{Code, Streaming};
 
 use crate::{
     edge::identified,
-    support::{Sandbox, message, soon, suspended},
+    support::{Sandbox, message, partners, soon, suspended},
 };
 
 type Client<S> = DeliveryServiceClient<DeliveryServiceServer<S>>;
@@ -402,6 +402,32 @@ async fn a_message_that_was_recorded_after_all_holds_up_its_key_no_more_once_it_
     for message in [keyed("m-1", "key"), keyed("m-2", "key"), keyed("m-3", "key")] {
         assert_eq!(stream(message).await, "RECEIPT");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_came_before_one_beyond_the_quota_is_recorded_before_it() {
+    let sandbox = Sandbox::start().await;
+    let quota = Quota { in_flight: Some(1), messages_per_second: None, stored_messages: None, stored_bytes: None };
+    let kela = partners().remove(0);
+    sandbox.apply(vec![Partner { quota: Some(quota), ..kela }]).await;
+    let (says, said) = mpsc::channel(64);
+    let mut hears =
+        soon(client(&sandbox, 0, "kela").send_stream(ReceiverStream::new(said))).await.unwrap().into_inner();
+    for id in ["m-1", "m-2"] {
+        says.send(v1::SendStreamRequest { message: Some(keyed(id, "key")) }).await.unwrap();
+    }
+    let mut outcomes = std::collections::BTreeMap::new();
+    for _ in 0..2 {
+        let response = soon(hears.message()).await.unwrap().expect("an outcome");
+        outcomes.insert(
+            response.message_id,
+            match response.outcome.unwrap() {
+                Outcome::Receipt(_) => "RECEIPT".to_owned(),
+                Outcome::Refusal(refusal) => refusal.reason,
+            },
+        );
+    }
+    assert_eq!((outcomes["m-1"].as_str(), outcomes["m-2"].as_str()), ("RECEIPT", "QUOTA_EXCEEDED"));
 }
 
 #[tokio::test(start_paused = true)]
