@@ -119,6 +119,13 @@ pub struct Effects {
     pub woken: BTreeSet<PartnerId>,
 }
 
+impl Effects {
+    fn finished(&self, offset: u64) -> Option<Arc<Batch>> {
+        let finished = self.finished.iter().find(|(known, _)| *known == offset);
+        finished.map(|(_, batch)| Arc::new(batch.clone()))
+    }
+}
+
 /// What a partner has in a mailbox.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
@@ -259,7 +266,10 @@ impl Mailbox {
             Event::Settled(settled) => {
                 for settlement in &settled.settlements {
                     let verdict = self.apply_settled(at, settled, settlement, &mut effects);
-                    effects.verdicts.push(verdict.or_before(&settled.recipient, settlement.offer, at, &mut finished));
+                    // An earlier one of this record may have finished the batch.
+                    let mut finished = |offset| effects.finished(offset).or_else(|| finished(offset));
+                    let verdict = verdict.or_before(&settled.recipient, settlement.offer, at, &mut finished);
+                    effects.verdicts.push(verdict);
                 }
             }
             Event::LeasesEnded(ended) => {

@@ -465,3 +465,19 @@ async fn what_was_pulled_is_not_given_to_whoever_was_suspended_meanwhile() {
     assert!(!pulled.is_finished(), "the offer is still being recorded");
     assert_eq!(reason(&pulled.await.unwrap().unwrap_err()), Reason::PartnerSuspended);
 }
+
+#[tokio::test(start_paused = true)]
+async fn of_two_settlements_in_one_record_the_second_is_told_of_the_first() {
+    let sandbox = Sandbox::start().await;
+    send(&sandbox, message("m-1")).await;
+    let mut collector = Collector::open(&sandbox, 0, "pirkanmaa", 8).await;
+    let delivery = collector.delivery().await;
+    let settlement = |how| v1::Settlement { delivery_id: delivery.delivery_id.clone(), outcome: Some(how) };
+    let other = How::Returned(Returned { delay: None });
+    let settle =
+        v1::SettleRequest { settlements: vec![settlement(accepted()), settlement(accepted()), settlement(other)] };
+    let settled = soon(client(&sandbox, 0, "pirkanmaa").settle(settle)).await.unwrap().into_inner();
+    let reasons: Vec<_> =
+        settled.results.into_iter().map(|result| result.refusal.map(|refusal| refusal.reason)).collect();
+    assert_eq!(reasons, [None, None, Some("SETTLED_OTHERWISE".to_owned())]);
+}
