@@ -137,9 +137,12 @@ impl Folds {
     ) -> Vec<Place> {
         let shared = self.lock();
         let mailbox = shared.state.mailboxes.of(partition);
-        let due = |place: Place| match mailbox.message(place)?.1.phase {
-            Phase::Waiting { due } => Some(due),
-            Phase::Offered { .. } | Phase::Delivered { .. } | Phase::Dead { .. } => None,
+        let due = |place: Place| {
+            let (_, message) = mailbox.message(place)?;
+            match message.phase {
+                Phase::Waiting { due } if now < message.expires => Some(due),
+                Phase::Waiting { .. } | Phase::Offered { .. } | Phase::Delivered { .. } | Phase::Dead { .. } => None,
+            }
         };
         let offerable =
             mailbox.offerable(partner, now).filter(|place| due(*place).is_some_and(|due| mine(*place, due)));

@@ -71,8 +71,8 @@ pub struct Collecting {
 
 /// What a collector's own task did for it.
 enum Done {
-    /// Offered messages of a partition.
-    Offered(Partition, Vec<Ready>),
+    /// Offered messages of a partition, and what came of it.
+    Offered(Partition, Vec<Place>, Vec<Ready>),
     /// Settled or extended.
     Said(Box<to::Message>),
 }
@@ -86,6 +86,8 @@ struct Collector {
     outstanding: BTreeMap<(Partition, Place), u32>,
     /// Partitions in which an offer is under way, and for how many messages.
     offering: BTreeMap<Partition, usize>,
+    /// Messages that were offered in vain: not again before the next look.
+    resting: BTreeSet<(Partition, Place)>,
     under_way: usize,
     answers: VecDeque<to::Message>,
     ready: VecDeque<Ready>,
@@ -154,6 +156,7 @@ impl Gateway {
             credit,
             outstanding: BTreeMap::new(),
             offering: BTreeMap::new(),
+            resting: BTreeSet::new(),
             under_way: 0,
             answers: VecDeque::new(),
             ready: VecDeque::new(),
@@ -322,7 +325,10 @@ impl Collector {
                     }
                 }
                 () = changes.beyond(&mut seen) => {}
-                _ = look.tick() => self.let_go(),
+                _ = look.tick() => {
+                    self.resting.clear();
+                    self.let_go();
+                }
             }
         }
     }
@@ -350,7 +356,11 @@ impl Collector {
             if room == 0 || self.offering.contains_key(&partition) {
                 continue;
             }
-            let mine = |place: Place, due| shares.is_own(partition, place) || now.since(due) >= patience;
+            let resting = &self.resting;
+            let mine = |place: Place, due| {
+                let own = shares.is_own(partition, place) || now.since(due) >= patience;
+                own && !resting.contains(&(partition, place))
+            };
             let found = gateway.folds.offerable(partition, &self.collects.recipient, now, room.min(MOST_OFFERED), mine);
             let granted = gateway.granted(&self.collects.recipient, partition, found);
             if granted.is_empty() {
@@ -360,9 +370,9 @@ impl Collector {
             self.offering.insert(partition, granted.len());
             let (gateway, collects, done) = (gateway.clone(), self.collects.clone(), self.done.clone());
             self.gateway.spawn(self.gateway.calls.track_future(async move {
-                let ready = gateway.offer(&collects, partition, granted).await;
-                if let Err(gone) = done.send(Done::Offered(partition, ready)).await {
-                    let Done::Offered(partition, ready) = gone.0 else { return };
+                let ready = gateway.offer(&collects, partition, granted.clone()).await;
+                if let Err(gone) = done.send(Done::Offered(partition, granted, ready)).await {
+                    let Done::Offered(partition, _, ready) = gone.0 else { return };
                     gateway.give_back(partition, ready.iter().map(|ready| ready.offer).collect()).await;
                 }
             }));
@@ -407,9 +417,12 @@ impl Collector {
 
     fn taken(&mut self, done: Done) {
         match done {
-            Done::Offered(partition, ready) => {
+            Done::Offered(partition, offered, ready) => {
                 self.offering.remove(&partition);
+                // What does not count, or could not be recorded, would not at once either.
+                self.resting.extend(offered.into_iter().map(|place| (partition, place)));
                 for ready in ready {
+                    self.resting.remove(&(partition, ready.offer.place));
                     self.outstanding.insert((partition, ready.offer.place), ready.offer.number);
                     self.ready.push_back(ready);
                 }

@@ -2,7 +2,9 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use airut_domain::{delivery::Quota, partner::Partner, refusal::Reason};
+use airut_domain::{
+    delivery::Quota, message::Event, partition::Topic, partner::Partner, record::Kind, refusal::Reason,
+};
 use airut_exchange::delivery_service;
 use airut_log::Faults;
 use airut_wire::v1::{
@@ -464,6 +466,25 @@ async fn what_was_pulled_is_not_given_to_whoever_was_suspended_meanwhile() {
     sandbox.apply(vec![suspended("pirkanmaa")]).await;
     assert!(!pulled.is_finished(), "the offer is still being recorded");
     assert_eq!(reason(&pulled.await.unwrap().unwrap_err()), Reason::PartnerSuspended);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_can_not_be_offered_is_not_tried_over_and_over() {
+    let sandbox = Sandbox::start().await;
+    sandbox.faults(Faults { append_delay: Duration::from_millis(2), ..Faults::default() });
+    let mut collector = Collector::open(&sandbox, 0, "pirkanmaa", 8).await;
+    send(&sandbox, keyed("m-1", "key")).await;
+    let expires = airut_wire::timestamp(sandbox.ground.now() + Duration::from_secs(3));
+    send(&sandbox, v1::SendRequest { expire_time: Some(expires), ..keyed("m-2", "key") }).await;
+    let delivery = collector.delivery().await;
+    tokio::time::sleep(Duration::from_millis(3_010)).await;
+    // Now the other one is its key's first. Its time is over, and nobody has said so yet.
+    collector.settle(&delivery, accepted()).await;
+    assert!(collector.hears_nothing(Duration::from_secs(5)).await);
+    let records = sandbox.ground.records(Topic::Messages);
+    let offers = records.iter().filter(|(_, header)| matches!(&header.kind, Kind::Message(Event::Offered(_))));
+    assert_eq!(offers.count(), 1);
+    assert_eq!(steps(&track(&sandbox, "kela", "m-2").await), ["ACCEPTED", "EXPIRED"]);
 }
 
 #[tokio::test(start_paused = true)]
