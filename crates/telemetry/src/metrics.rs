@@ -85,9 +85,12 @@ const HISTOGRAMS: &[(&str, &str)] = &[
     ("airut_message_delivery_seconds", "Time from a message's acceptance until it was pushed to a collector."),
 ];
 
-/// Every metric's name, but for what is counted only once it has happened: messages refused for a quota.
+/// What is counted only once it has happened.
+pub const RARE: [&str; 1] = [QUOTA_REFUSALS];
+
+/// Every metric's name.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    let counters = COUNTERS.iter().chain(LABELLED).map(|(name, _)| *name).filter(|name| *name != QUOTA_REFUSALS);
+    let counters = COUNTERS.iter().chain(LABELLED).map(|(name, _)| *name);
     let gauges = GAUGES.iter().map(|(name, _, _)| *name);
     counters.chain(gauges).chain(HISTOGRAMS.iter().map(|(name, _)| *name))
 }

@@ -68,7 +68,7 @@ async fn an_operator_is_walked_through_a_cluster_on_one_machine() {
         "airut-query: airut.v1.QueryService/QueryBenefits",
         "airut-gateway: send airut.queries",
         "airut-register: answer",
-        "airut_streams_open ",
+        r#"airut_streams_open{kind="answers"} 1"#,
         "  kafka-2 runs already",
         "verified: every record is in the tree",
     ] {
