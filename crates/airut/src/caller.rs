@@ -7,8 +7,10 @@ use std::{
 
 use airut_client::{CallError, Client};
 use airut_domain::id::PartnerId;
+use airut_wire::v1;
 use anyhow::{Context, anyhow};
 use clap::Args;
+use comfy_table::{ContentArrangement, Table, presets};
 
 use crate::cli::{Exit, Output};
 
@@ -41,6 +43,51 @@ impl Caller {
     pub(crate) const fn deadline(&self) -> Duration {
         Duration::from_secs(self.timeout)
     }
+}
+
+/// Options of every command that says why it is called.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Reason {
+    /// Why the data is passed on.
+    #[arg(long, default_value = "social-work")]
+    purpose: String,
+    /// The number of the act that gives the right.
+    #[arg(long, default_value = "1301/2014")]
+    legal_basis: String,
+    /// The case that the work belongs to.
+    #[arg(long, default_value = "case-1")]
+    case: String,
+    /// The official who does the work.
+    #[arg(long, default_value = "official-1")]
+    end_user: String,
+    /// Their role.
+    #[arg(long, default_value = "benefit-handler")]
+    end_user_role: String,
+}
+
+impl Reason {
+    pub(crate) fn context(&self) -> v1::Context {
+        v1::Context {
+            end_user: self.end_user.clone(),
+            end_user_role: self.end_user_role.clone(),
+            purpose: self.purpose.clone(),
+            legal_basis: self.legal_basis.clone(),
+            case_id: self.case.clone(),
+        }
+    }
+}
+
+/// A table for people.
+pub(crate) fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(header);
+    table
+}
+
+/// An enum's name in the protocol for people and programs: `MESSAGE_STATE_DEAD` is `dead`.
+pub(crate) fn word(name: &str, prefix: &str) -> String {
+    name.trim_start_matches(prefix).to_lowercase().replace('_', "-")
 }
 
 /// A client with a partner's certificate of a data directory.

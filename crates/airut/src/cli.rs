@@ -11,7 +11,7 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::{config, config::Role, dev, health, node::Node, once, partner, query, verify};
+use crate::{collect, config, config::Role, dev, health, node::Node, once, partner, query, send, track, verify};
 
 /// Exit statuses, besides 0 for success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,18 @@ enum Command {
     Query(query::Options),
     /// Ask whether an exchange serves.
     Health(health::Options),
+    /// Send messages: a file, a directory of files, standard input, or JSON lines.
+    Send(Box<send::Options>),
+    /// Collect messages: as JSON lines, into a directory, or with a command for each.
+    Collect(collect::Options),
+    /// Show what has happened to a message.
+    Track(track::Track),
+    /// List the messages to and from the caller that were not delivered.
+    DeadLetters(track::DeadLetters),
+    /// Have dead letters delivered once more.
+    Redrive(track::Redrive),
+    /// Pass a delivery on to the recipient it should have gone to.
+    Transfer(track::Transfer),
     /// The registry of partners: one's own definition, and for operators everybody's.
     #[command(subcommand)]
     Partner(partner::Command),
@@ -134,6 +146,12 @@ async fn run(command: Command) -> Outcome {
         Command::Serve(options) => serve(&options).await,
         Command::Query(options) => query::run(&options).await,
         Command::Health(options) => health::run(&options).await,
+        Command::Send(options) => send::run(&options).await,
+        Command::Collect(options) => collect::run(&options).await,
+        Command::Track(options) => track::track(&options).await,
+        Command::DeadLetters(options) => track::dead_letters(&options).await,
+        Command::Redrive(options) => track::redrive(&options).await,
+        Command::Transfer(options) => track::transfer(&options).await,
         Command::Partner(command) => partner::run(&command).await,
         Command::Ledger(LedgerCommand::Verify(options)) => verify::run(&options).await,
         Command::Config(ConfigCommand::Check(options)) => check(&options),

@@ -12,7 +12,11 @@ mod partners;
 
 mod caller;
 mod health;
+mod collect;
+mod lines;
 mod once;
 mod partner;
 mod query;
+mod send;
+mod track;
 mod verify;

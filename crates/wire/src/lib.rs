@@ -37,5 +37,5 @@ pub use message::{
 };
 pub use partner::{fingerprint, partner, partner_from, partner_id};
 pub use question::{asked_question, category, question, scopes};
-pub use receipt::{ReceiptFault, receipt, receipt_from, timestamp};
+pub use receipt::{ReceiptFault, receipt, receipt_from, timestamp, timestamp_from};
 pub use status::{reason_of, retry_after_of, status};

@@ -17,7 +17,7 @@ pub fn timestamp(moment: Timestamp) -> prost_types::Timestamp {
 }
 
 /// A moment from the protocol.
-pub(crate) fn timestamp_from(moment: prost_types::Timestamp) -> Timestamp {
+pub fn timestamp_from(moment: prost_types::Timestamp) -> Timestamp {
     Timestamp::from_millis(moment.seconds.saturating_mul(1000).saturating_add(i64::from(moment.nanos / 1_000_000)))
 }
 

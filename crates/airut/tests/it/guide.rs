@@ -138,6 +138,12 @@ async fn every_command_of_the_partner_guide_works_as_written() {
         "receipt: signed by receipt-",
         "ledger: airut.queries/",
         "answered airut.queries/",
+        "is accepted, on record at airut.messages/",
+        "attempt 1: ['need', 'urgency']",
+        "\"state\": \"MESSAGE_STATE_DELIVERED\"",
+        "OUTCOME_REJECTED",
+        "\"code\": \"WRONG_COUNTY\"",
+        "OUTCOME_ACCEPTED",
         "\"monthsBack\"",
         "CERTIFICATE_UNKNOWN",
         "NTRFI-3221308-6",
@@ -147,6 +153,8 @@ async fn every_command_of_the_partner_guide_works_as_written() {
     let repeated: Vec<&str> = told.lines().filter(|line| line.starts_with("query example-")).collect();
     assert_eq!(repeated.len(), 2, "{told}");
     assert_eq!(repeated[0], repeated[1]);
+    let sent: Vec<&str> = told.lines().filter(|line| line.contains("is accepted, on record")).collect();
+    assert_eq!((sent.len(), sent[0] == sent[1], sent[0] == sent[2]), (3, true, false), "{told}");
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod cli;
 mod cluster;
 mod crash;
 mod deploy;
+mod delivery;
 mod disk;
 mod frozen;
 mod gateways;
