@@ -72,6 +72,11 @@ def check_receipt(response, keys):
     content.ClearField("receipt")
     check(receipt.id == response.query_id, "the receipt is for another query")
     check(receipt.payload_sha256 == sha256(content.SerializeToString(deterministic=True)), "for another answer")
+    check_signature(receipt, keys)
+
+
+def check_signature(receipt, keys):
+    """Whether the exchange has signed what the receipt says."""
     check(receipt.key_id in keys, "signed with a key that we were not given")
     leaf = leaf_hash(statement(receipt))
     root = root_from_path(leaf, receipt.batch_index, receipt.batch_size, receipt.batch_path)
