@@ -11,8 +11,8 @@ pub mod dev;
 mod partners;
 
 mod caller;
-mod health;
 mod collect;
+mod health;
 mod lines;
 mod once;
 mod partner;

@@ -139,7 +139,7 @@ async fn every_command_of_the_partner_guide_works_as_written() {
         "ledger: airut.queries/",
         "answered airut.queries/",
         "is accepted, on record at airut.messages/",
-        "attempt 1: ['need', 'urgency']",
+        "attempt 1: ['client', 'reason', 'urgency']",
         "\"state\": \"MESSAGE_STATE_DELIVERED\"",
         "OUTCOME_REJECTED",
         "\"code\": \"WRONG_COUNTY\"",
