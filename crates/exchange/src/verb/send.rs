@@ -185,20 +185,18 @@ impl Gateway {
         let turn = broken.map(Turn::take);
         let early = Early::of(&sending, &self.ring);
         let (caller, traceparent) = (sending.caller.clone(), sending.traceparent.clone());
-        let admitted = match self.judge_message(sending) {
+        // A repeat is as good as the first, whatever has become of its time or of the right to send it.
+        let admitted = match self.read_message(&sending) {
             Err(refusal) => Err(refusal),
-            Ok(judged) => match self.known(&judged) {
-                Err(refusal) => Err(refusal),
-                Ok(Some((position, known))) => {
-                    let outcome = self.receipt_again(position, known, &judged).await;
-                    return early.reply(turn.as_ref(), reply, outcome);
-                }
-                Ok(None) => {
-                    let stored = || self.folds.sent(&judged.sender);
-                    let in_flight = self.quotas.admit(&caller, judged.item.size_bytes, self.world.now(), stored);
-                    in_flight.map(|in_flight| (judged, in_flight))
-                }
-            },
+            Ok((read, Some((position, known)))) => {
+                let outcome = self.receipt_again(position, known, caller.id(), &read).await;
+                return early.reply(turn.as_ref(), reply, outcome);
+            }
+            Ok((read, None)) => self.judge_message(sending, read).and_then(|judged| {
+                let stored = || self.folds.sent(&judged.sender);
+                let in_flight = self.quotas.admit(&caller, judged.item.size_bytes, self.world.now(), stored)?;
+                Ok((judged, in_flight))
+            }),
         };
         let (judged, in_flight) = match admitted {
             Ok(admitted) => admitted,
@@ -227,27 +225,34 @@ impl Gateway {
         }
     }
 
-    fn judge_message(&self, sending: Sending) -> Result<Judged, Refusal> {
+    /// Reads a message, and finds out whether its id was used before: by the same message, or by another one.
+    fn read_message(&self, sending: &Sending) -> Result<(Read, Option<(Partition, Known)>), Refusal> {
+        let submission = airut_wire::submission(&sending.request)?;
+        let payload_sha256 = Digest::of(&sending.request.payload);
+        let fingerprint = self.ring.fingerprint(&fingerprint_text(&submission, payload_sha256));
+        let known = self.folds.known_message(sending.caller.id(), &submission.message_id).map_err(|cause| {
+            tracing::error!(%cause, "the fold can not be read");
+            Refusal::new(Reason::NotServing)
+        })?;
+        if known.is_some_and(|(_, known)| known.fingerprint != fingerprint) {
+            return Err(Refusal::new(Reason::MessageIdReused));
+        }
+        Ok((Read { submission, payload_sha256, fingerprint }, known))
+    }
+
+    fn judge_message(&self, sending: Sending, read: Read) -> Result<Judged, Refusal> {
         let _span = span::judge(&sending.traceparent);
         let Sending { caller, request, .. } = sending;
-        let submission = airut_wire::submission(&request)?;
         let now = self.world.now();
         let catalogue = self.catalogue.load();
-        let cleared = delivery::judge(&caller, &self.folds.registry(), catalogue.types(), &submission, now)?;
-        catalogue.check(cleared.definition(), &submission.content_type, &request.payload)?;
-        let payload_sha256 = Digest::of(&request.payload);
-        self.described(&cleared, &submission, payload_sha256, request.encode_to_vec(), now)
+        let cleared = delivery::judge(&caller, &self.folds.registry(), catalogue.types(), &read.submission, now)?;
+        catalogue.check(cleared.definition(), &read.submission.content_type, &request.payload)?;
+        self.described(&cleared, read, request.encode_to_vec(), now)
     }
 
     /// All that a message's record says of it.
-    fn described(
-        &self,
-        cleared: &Cleared,
-        submission: &Submission,
-        payload_sha256: Digest,
-        body: Vec<u8>,
-        now: Timestamp,
-    ) -> Result<Judged, Refusal> {
+    fn described(&self, cleared: &Cleared, read: Read, body: Vec<u8>, now: Timestamp) -> Result<Judged, Refusal> {
+        let Read { submission, payload_sha256, fingerprint } = read;
         let (sender, recipient) = (cleared.sender().clone(), submission.recipient.clone());
         let context = &submission.context;
         let mut terms = cleared.terms().clone();
@@ -264,7 +269,6 @@ impl Gateway {
         };
         let order = submission.ordering_key.as_ref();
         let order = order.map(|key| self.ring.ordering(sender.as_str(), recipient.as_str(), key.as_str()));
-        let fingerprint = self.ring.fingerprint(&fingerprint_text(submission, payload_sha256));
         let id = submission.message_id.clone();
         let salt = self.ring.commitment_salt(&salt_parts(&sender, &id, &fingerprint));
         let partition = match &order {
@@ -283,20 +287,6 @@ impl Gateway {
             size_bytes: u32::try_from(submission.size_bytes).unwrap_or(u32::MAX),
         };
         Ok(Judged { sender, partition, recipient, terms: Arc::new(terms), item, salt, payload_sha256, body })
-    }
-
-    /// Whether the id was used before: by the same message, or by another one.
-    fn known(&self, judged: &Judged) -> Result<Option<(Partition, Known)>, Refusal> {
-        let known = self.folds.known_message(&judged.sender, &judged.item.id).map_err(|cause| {
-            tracing::error!(%cause, "the fold can not be read");
-            Refusal::new(Reason::NotServing)
-        })?;
-        match known {
-            Some((_, known)) if known.fingerprint != judged.item.fingerprint => {
-                Err(Refusal::new(Reason::MessageIdReused))
-            }
-            known => Ok(known),
-        }
     }
 
     /// Records what waits in a lane, one record after the other, until nothing does.
@@ -355,8 +345,8 @@ impl Gateway {
             match item {
                 Ok(item) => accepted.push((waiting, item)),
                 Err(Void::Repeat(known)) => {
-                    let salt =
-                        self.recorded_salt(partition, known, sender, &waiting.item, waiting.payload_sha256).await;
+                    let parts = salt_parts(sender, &waiting.item.id, &waiting.item.fingerprint);
+                    let salt = self.recorded_salt(partition, known, &parts, waiting.payload_sha256).await;
                     let outcome = match salt {
                         Ok(salt) => self.sign_again(
                             partition,
@@ -388,9 +378,11 @@ impl Gateway {
     }
 
     /// The receipt of a message that was accepted before: it says the same.
-    async fn receipt_again(&self, partition: Partition, known: Known, judged: &Judged) -> Outcome {
-        let salt = self.recorded_salt(partition, known, &judged.sender, &judged.item, judged.payload_sha256).await?;
-        self.sign_again(partition, known, &judged.item.id, &judged.recipient, judged.payload_sha256, salt)
+    async fn receipt_again(&self, partition: Partition, known: Known, sender: &PartnerId, read: &Read) -> Outcome {
+        let Read { submission, payload_sha256, fingerprint } = read;
+        let parts = salt_parts(sender, &submission.message_id, fingerprint);
+        let salt = self.recorded_salt(partition, known, &parts, *payload_sha256).await?;
+        self.sign_again(partition, known, &submission.message_id, &submission.recipient, *payload_sha256, salt)
     }
 
     fn sign_again(
@@ -420,8 +412,7 @@ impl Gateway {
         &self,
         partition: Partition,
         known: Known,
-        sender: &PartnerId,
-        item: &Item,
+        parts: &[&[u8]],
         payload_sha256: Digest,
     ) -> Result<[u8; 16], Refusal> {
         let offsets = known.place.offset..known.place.offset + 1;
@@ -436,8 +427,7 @@ impl Gateway {
             }
             Ok(_) | Err(_) => None,
         };
-        let parts = salt_parts(sender, &item.id, &item.fingerprint);
-        recorded.and_then(|recorded| self.ring.salt_of(recorded, payload_sha256, &parts)).ok_or_else(|| {
+        recorded.and_then(|recorded| self.ring.salt_of(recorded, payload_sha256, parts)).ok_or_else(|| {
             tracing::error!(%partition, offset = known.place.offset, "a message is not what its record commits to");
             Refusal::new(Reason::NotServing)
         })
@@ -468,6 +458,14 @@ impl Early {
         }
         reply.send(self.id, outcome);
     }
+}
+
+/// A message as it was read.
+struct Read {
+    submission: Submission,
+    payload_sha256: Digest,
+    /// Keyed digest of content and context.
+    fingerprint: Digest,
 }
 
 /// A message that may be sent, with all that its record says of it.

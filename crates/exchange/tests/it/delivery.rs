@@ -154,6 +154,23 @@ async fn the_same_message_again_gets_the_same_receipt_and_another_one_under_its_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_repeat_gets_its_receipt_though_its_time_is_over_or_the_right_to_send_it_is_gone() {
+    let sandbox = Sandbox::start().await;
+    let expires = airut_wire::timestamp(sandbox.ground.now() + Duration::from_secs(3));
+    let expiring = v1::SendRequest { expire_time: Some(expires), ..message("m-1") };
+    let receipts = [send(&sandbox, expiring.clone()).await, send(&sandbox, message("m-2")).await];
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let kela = partners().remove(0);
+    sandbox.apply(vec![Partner { deliveries: Vec::new(), ..kela }]).await;
+    for (request, receipt) in [expiring, message("m-2")].into_iter().zip(receipts) {
+        let again = send(&sandbox, request).await;
+        assert_eq!((again.position, again.accept_time), (receipt.position, receipt.accept_time));
+    }
+    let refused = soon(client(&sandbox, 0, "kela").send(message("m-3"))).await.unwrap_err();
+    assert_eq!(reason(&refused), Reason::NoContract);
+}
+
+#[tokio::test(start_paused = true)]
 async fn messages_of_one_key_are_delivered_one_after_the_other() {
     let sandbox = Sandbox::start().await;
     for number in 0..5 {
