@@ -11,7 +11,7 @@ use crate::{
     identity_code::IdentityCode,
     message::{LONGEST, Terms},
     message_type::{Definition, MessageTypes, Party, Presence},
-    partner::Partner,
+    partner::{Fault, Partner},
     refusal::{Reason, Refusal, Violation},
     registry::{Registry, VerifiedPartner},
     time::Timestamp,
@@ -33,6 +33,29 @@ pub struct Right {
     pub legal_basis: LegalBasis,
 }
 
+impl Right {
+    /// Every fault that the types alone do not rule out, beside the rights that stand before it. A field begins with its dot.
+    pub(crate) fn faults(&self, before: &[Self]) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        let mut fault = |field: &str, fault: &str| faults.push(Fault { field: field.into(), fault: fault.into() });
+        if self.message_types.is_empty() {
+            fault(".message-types", "at least one is required");
+        }
+        if self.with.is_empty() {
+            fault(".with", "at least one is required");
+        }
+        let same = |other: &&Self| {
+            other.direction == self.direction && other.purpose == self.purpose && other.legal_basis == self.legal_basis
+        };
+        let shared =
+            |other: &Self| !other.message_types.is_disjoint(&self.message_types) && !other.with.is_disjoint(&self.with);
+        if before.iter().filter(same).any(shared) {
+            fault("", "grants what another one grants already");
+        }
+        faults
+    }
+}
+
 /// Whether a right is to send or to receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -44,7 +67,7 @@ pub enum Direction {
 }
 
 /// How much a partner may send at once. What is not said is bounded by the exchange alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Quota {
     /// Messages a second, on average over a few seconds, at each gateway.
@@ -59,6 +82,18 @@ pub struct Quota {
     /// Their payloads, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stored_bytes: Option<u64>,
+}
+
+impl Quota {
+    /// Each limit by the name of its field.
+    pub fn limits(&self) -> [(&'static str, Option<u64>); 4] {
+        [
+            ("messages-per-second", self.messages_per_second.map(u64::from)),
+            ("in-flight", self.in_flight.map(u64::from)),
+            ("stored-messages", self.stored_messages),
+            ("stored-bytes", self.stored_bytes),
+        ]
+    }
 }
 
 /// A message as it was sent, but for its payload.
@@ -237,5 +272,39 @@ fn presence(presence: Presence, there: bool, field: &'static str, fault: &mut im
         (Presence::Required, false) => fault(field, "is required".to_owned()),
         (Presence::None, true) => fault(field, "must be empty for this message type".to_owned()),
         (Presence::Required, true) | (Presence::None, false) | (Presence::Optional, _) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn right(direction: Direction, types: &[&str], with: &[&str]) -> Right {
+        Right {
+            direction,
+            message_types: types.iter().map(|name| name.parse().expect("a name")).collect(),
+            with: with.iter().map(|party| party.parse().expect("a party")).collect(),
+            purpose: "social-work".parse().expect("a purpose"),
+            legal_basis: "1301/2014".parse().expect("an act"),
+        }
+    }
+
+    #[test]
+    fn a_right_grants_something_and_nothing_twice() {
+        let fields = |right: &Right, before: &[Right]| -> Vec<String> {
+            right.faults(before).into_iter().map(|fault| fault.field).collect()
+        };
+        let empty = right(Direction::Send, &[], &[]);
+        assert_eq!(fields(&empty, &[]), [".message-types", ".with"]);
+        let before = [right(Direction::Receive, &["a", "b"], &["kela", "kind:bank"])];
+        assert_eq!(fields(&right(Direction::Receive, &["b", "c"], &["kela"]), &before), [""]);
+        for other in [
+            right(Direction::Send, &["b"], &["kela"]),
+            right(Direction::Receive, &["c"], &["kela"]),
+            right(Direction::Receive, &["b"], &["dvv"]),
+            Right { legal_basis: "1412/1997".parse().expect("an act"), ..right(Direction::Receive, &["b"], &["kela"]) },
+        ] {
+            assert_eq!(fields(&other, &before), [""; 0], "{other:?}");
+        }
     }
 }

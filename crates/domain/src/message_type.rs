@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{self, MessageType, PartnerId},
+    identity_code::IdentityCode,
     message::{LONGEST, OnDead},
     partner::{Fault, Kind, Partner},
 };
@@ -154,18 +155,33 @@ impl Definition {
             }
         };
         check(!self.title.trim().is_empty(), "title", "is required");
+        check(!IdentityCode::occurs_in(&self.title), "title", "must not contain a personal identity code");
         check(!self.from.is_empty(), "from", "at least one is required");
         check(!self.to.is_empty(), "to", "at least one is required");
         check((1..=LARGEST_PAYLOAD).contains(&self.max_bytes), "max-bytes", "must be 1 to 1048576");
         check(!self.content_types.is_empty(), "content-types", "at least one is required");
+        let media_types = self.content_types.iter().all(|text| is_media_type(text));
+        check(media_types, "content-types", "must be media types in lower case, without parameters");
         check((1..=MOST_ATTEMPTS).contains(&self.attempts), "attempts", "must be 1 to 100");
         check((1..=3600).contains(&self.back_off_seconds), "back-off-seconds", "must be 1 to 3600");
         let lifetime = self.lifetime();
         check(!lifetime.is_zero() && lifetime <= LONGEST, "expires-hours", "must be 1 to 336");
         let json = self.content_types.contains("application/json");
         check(self.schema.is_none() || json, "schema", "needs application/json among the content types");
+        let plain = |file: &str| file.ends_with(".schema.json") && !file.contains(['/', '\\']);
+        check(self.schema.as_deref().is_none_or(plain), "schema", "must be a file's name that ends with .schema.json");
+        let held_up = self.on_dead == OnDead::Blocks && self.ordering == Presence::None;
+        check(!held_up, "on-dead", "blocks needs an ordering key");
         faults
     }
+}
+
+/// Compared as it is, byte by byte: one that is written otherwise would fit no message.
+fn is_media_type(text: &str) -> bool {
+    let part = |part: &str| {
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b))
+    };
+    text.split_once('/').is_some_and(|(kind, of)| part(kind) && part(of))
 }
 
 /// Every message type of the exchange.
@@ -187,5 +203,72 @@ impl MessageTypes {
 impl FromIterator<Definition> for MessageTypes {
     fn from_iter<I: IntoIterator<Item = Definition>>(definitions: I) -> Self {
         Self(definitions.into_iter().map(|definition| (definition.name.clone(), Arc::new(definition))).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn definition() -> Definition {
+        Definition {
+            name: "social-work-need".parse().expect("a name"),
+            title: "Need for social work".into(),
+            from: ["kela".parse().expect("a party")].into(),
+            to: ["kind:wellbeing-services-county".parse().expect("a party")].into(),
+            max_bytes: 1024,
+            content_types: ["application/json".into()].into(),
+            schema: Some("social-work-need.schema.json".into()),
+            subject: Presence::Required,
+            ordering: Presence::Required,
+            attempts: 8,
+            back_off_seconds: 30,
+            expires_hours: 168,
+            on_dead: OnDead::Blocks,
+        }
+    }
+
+    #[test]
+    fn every_fault_of_a_type_is_told_with_its_field() {
+        assert_eq!(definition().faults(), []);
+        let wrong = Definition {
+            title: " ".into(),
+            from: BTreeSet::new(),
+            to: BTreeSet::new(),
+            max_bytes: LARGEST_PAYLOAD + 1,
+            content_types: ["text/plain; charset=utf-8".into()].into(),
+            schema: Some("../elsewhere.schema.json".into()),
+            ordering: Presence::None,
+            attempts: 0,
+            back_off_seconds: 0,
+            expires_hours: 337,
+            ..definition()
+        };
+        let fields: Vec<String> = wrong.faults().into_iter().map(|fault| fault.field).collect();
+        let expected = [
+            "title",
+            "from",
+            "to",
+            "max-bytes",
+            "content-types",
+            "attempts",
+            "back-off-seconds",
+            "expires-hours",
+            "schema",
+            "schema",
+            "on-dead",
+        ];
+        assert_eq!(fields, expected);
+        let named = Definition { title: "About 131052-308T".into(), ..definition() };
+        assert_eq!(named.faults()[0].field, "title");
+    }
+
+    #[test]
+    fn a_party_is_a_partner_or_a_kind() {
+        for text in ["kela", "kind:authority"] {
+            assert_eq!(text.parse::<Party>().expect("a party").to_string(), text);
+        }
+        assert_eq!("kind:bakery".parse::<Party>(), Err(NoParty::Kind));
+        assert!("a b".parse::<Party>().is_err());
     }
 }

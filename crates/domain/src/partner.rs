@@ -289,7 +289,9 @@ impl Fault {
             let (name, rest) = part.split_at(part.find('[').unwrap_or(part.len()));
             match name {
                 "certificate" | "contract" | "grant" => format!("{name}s{rest}"),
-                _ => part.to_owned(),
+                "delivery" => format!("deliveries{rest}"),
+                // Words are joined with a hyphen there, with an underscore here.
+                _ => part.replace('-', "_"),
             }
         };
         let path: Vec<String> = self.field.split('.').map(plural).collect();
@@ -353,6 +355,18 @@ impl Partner {
                 if grant.months_back > 1200 || grant.months_ahead > 1200 {
                     fault(format!("contract[{c}].grant[{g}]"), "months-back and months-ahead go up to 1200");
                 }
+            }
+        }
+        for (d, right) in self.deliveries.iter().enumerate() {
+            for found in right.faults(&self.deliveries[..d]) {
+                fault(format!("delivery[{d}]{}", found.field), &found.fault);
+            }
+        }
+        let quota = self.quota.unwrap_or_default();
+        for (field, limit) in quota.limits() {
+            if limit == Some(0) {
+                // A partner that may send nothing has no right to, and is not an exhausted quota.
+                fault(format!("quota.{field}"), "must be at least 1");
             }
         }
         faults

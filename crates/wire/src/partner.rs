@@ -367,6 +367,9 @@ mod tests {
         wrong.contracts[0].grants.push(v1::Grant { months_ahead: -1, ..v1::Grant::default() });
         wrong.contracts.push(v1::Contract::default());
         wrong.revoked_fingerprints.push("zz".into());
+        wrong.deliveries[0].with = vec!["kind:bakery".into()];
+        wrong.deliveries.push(v1::DeliveryRight { direction: 2, ..v1::DeliveryRight::default() });
+        wrong.quota = Some(v1::Quota { in_flight: Some(0), stored_bytes: Some(-1), ..v1::Quota::default() });
         let refusal = partner_from(Some(&wrong)).expect_err("full of faults");
         assert_eq!(refusal.reason, Reason::InvalidField);
         let mut fields: Vec<&str> = refusal.violations.iter().map(|violation| violation.field.as_ref()).collect();
@@ -384,9 +387,16 @@ mod tests {
             "partner.contracts[1].legal_basis",
             "partner.contracts[1].purpose",
             "partner.contracts[1].responder",
+            "partner.deliveries[0].with[0]",
+            "partner.deliveries[1].legal_basis",
+            "partner.deliveries[1].message_types",
+            "partner.deliveries[1].purpose",
+            "partner.deliveries[1].with",
             "partner.id",
             "partner.kind",
             "partner.name",
+            "partner.quota.in_flight",
+            "partner.quota.stored_bytes",
             "partner.revoked_fingerprints[1]",
         ];
         assert_eq!(fields, expected);
