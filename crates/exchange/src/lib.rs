@@ -42,7 +42,7 @@ pub use delivery_edge::delivery_service;
 pub use edge::query_service;
 pub use fold::{FoldError, Folds, REGISTRY_CURRENT, StoreError};
 pub use gateway::{FoldStore, Gateway, GatewayError, Settings};
-pub use message_types::Catalogue;
+pub use message_types::{Catalogue, CatalogueFiles};
 pub use partner_edge::{CheckCertificate, partner_service};
 pub use partners::Change;
 pub use receipts::{KeyError, ReceiptKey};

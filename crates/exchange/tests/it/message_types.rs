@@ -92,17 +92,3 @@ fn every_message_type_has_a_sender_and_a_recipient_whose_contracts_agree_and_a_s
         assert!(catalogue.types().find(name).is_some(), "a contract names {name}, which is no message type");
     }
 }
-
-#[test]
-fn every_fault_of_the_definitions_is_told_at_once_with_its_file() {
-    let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("a.toml"), "name = 'a'\n").unwrap();
-    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/exchange/message-types");
-    let good = fs::read_to_string(deploy.join("death-notice.toml")).unwrap();
-    // Its schema is not there, and it may be tried too often.
-    fs::write(dir.path().join("b.toml"), good.replace("attempts = 50", "attempts = 101")).unwrap();
-    let faults = Catalogue::load(dir.path()).unwrap_err().join("\n");
-    for expected in ["a.toml: TOML", "b.toml: attempts: must be 1 to 100", "b.toml: schema: death-notice.schema.json"] {
-        assert!(faults.contains(expected), "{expected} is not in\n{faults}");
-    }
-}
