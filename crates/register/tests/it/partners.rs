@@ -42,6 +42,12 @@ fn every_kind_of_partner_is_there() {
     assert_eq!(kind("pohjois-pohjanmaa"), Kind::WellbeingServicesCounty);
     assert_eq!(kind("helsinki"), Kind::Municipality);
     assert_eq!(kind("pension-provider"), Kind::PensionProvider);
+    assert_eq!(kind("unemployment-fund"), Kind::UnemploymentFund);
+    assert_eq!(kind("bank"), Kind::Bank);
+    assert_eq!(kind("foreign-institution"), Kind::ForeignInstitution);
+    for id in ["incomes-register", "tax-administration", "dvv", "kanta", "credit-register"] {
+        assert_eq!(kind(id), Kind::Authority);
+    }
     assert_eq!(kind("auditor"), Kind::Auditor);
     assert_eq!(kind("operator"), Kind::Operator);
     assert!(["kela", "auditor", "operator"].into_iter().all(|id| partners[id].contracts.is_empty()));
