@@ -7,11 +7,14 @@ use std::{
     process::ExitCode,
 };
 
+use airut_exchange::Catalogue;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::{collect, config, config::Role, dev, health, node::Node, once, partner, query, send, track, verify};
+use crate::{
+    collect, config, config::Role, dev, health, node::Node, once, partner, partners, query, send, track, verify,
+};
 
 /// Exit statuses, besides 0 for success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,6 +173,15 @@ fn load(options: &ServeOptions) -> Result<config::Config, (Exit, anyhow::Error)>
 
 fn check(options: &ServeOptions) -> Outcome {
     let config = load(options)?;
+    if config.roles.contains(&Role::Gateway) {
+        let usage = |faults| (Exit::Usage, anyhow::Error::new(config::Faults(faults)));
+        let partners = partners::read(&config.partners).map_err(usage)?;
+        let catalogue = Catalogue::load(&config.message_types).map_err(usage)?;
+        let dangling = partners::dangling(&partners, catalogue.types());
+        if !dangling.is_empty() {
+            return Err(usage(dangling));
+        }
+    }
     let roles: Vec<&str> = config.roles.iter().map(|role| role.name()).collect();
     print(format_args!("the configuration is good: {} on {}", roles.join(", "), config.listen)).map_err(fault)
 }

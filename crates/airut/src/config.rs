@@ -13,6 +13,8 @@ use airut_exchange::Catalogue;
 use airut_log::{KafkaCertificate, KafkaSettings, KafkaTls};
 use serde::Deserialize;
 
+use crate::partners;
+
 /// The prefix of environment variables.
 const PREFIX: &str = "AIRUT__";
 
@@ -338,7 +340,9 @@ fn check(raw: Raw, roles: &[Role], mut faults: Vec<String>) -> Result<Config, Fa
     if raw.data.as_os_str().is_empty() {
         faults.push("data: a directory is required".to_owned());
     }
-    let message_types = raw.message_types.unwrap_or_else(|| raw.partners.with_file_name("message-types"));
+    // Beside the partners' directory, where there is one.
+    let beside = raw.partners.file_name().map(|_| raw.partners.with_file_name("message-types"));
+    let message_types = raw.message_types.or(beside).unwrap_or_default();
     let log = log(raw.log, &raw.data, &roles, &mut faults);
     if roles.contains(&Role::Gateway) || roles.contains(&Role::Ledger) {
         readable(&mut faults, "tls.certificate", &raw.tls.certificate);
@@ -351,8 +355,12 @@ fn check(raw: Raw, roles: &[Role], mut faults: Vec<String>) -> Result<Config, Fa
         required(&mut faults, "keys.receipt", &raw.keys.receipt);
         if !raw.partners.is_dir() {
             faults.push(format!("partners: {} is not a directory", raw.partners.display()));
+        } else if let Err(found) = partners::read(&raw.partners) {
+            faults.extend(found.into_iter().map(|fault| format!("partners: {fault}")));
         }
-        if let Err(found) = Catalogue::load(&message_types) {
+        if message_types.as_os_str().is_empty() {
+            faults.push("message_types: a directory is required".to_owned());
+        } else if let Err(found) = Catalogue::load(&message_types) {
             faults.extend(found.into_iter().map(|fault| format!("message_types: {fault}")));
         }
     }

@@ -15,8 +15,8 @@ use std::{
 use airut_client::Client;
 use airut_domain::{id::Incarnation, registry::Registry};
 use airut_exchange::{
-    CallerOf, Catalogue, FoldStore, Gateway, GatewayError, ReceiptKey, Reception, Settings, Stranger, World,
-    delivery_service, partner_service, query_service,
+    CallerOf, Catalogue, CatalogueFiles, FoldStore, Gateway, GatewayError, ReceiptKey, Reception, Settings, Stranger,
+    World, delivery_service, partner_service, query_service,
 };
 use airut_identity::{Bounds, Listener, Peer, TlsSettings};
 use airut_ledger::Ledger;
@@ -149,8 +149,9 @@ impl Node {
         let author: Incarnation = format!("{}-{}", role.name(), uuid::Uuid::now_v7()).parse().context("incarnation")?;
         let reception = match role {
             Role::Gateway => {
-                let seen = tasks::changed_at(&config.message_types);
-                let loaded = Catalogue::load(&config.message_types);
+                let seen = CatalogueFiles::read(&config.message_types);
+                let seen = seen.map_err(|fault| anyhow::anyhow!("message_types: {fault}"))?;
+                let loaded = Catalogue::try_from(seen.clone());
                 let loaded = loaded.map_err(|faults| anyhow::anyhow!("message_types: {}", faults.join("\n  ")))?;
                 let catalogue = Arc::new(ArcSwap::from_pointee(loaded));
                 let gateway = start_gateway(config, &log, &author, Arc::clone(&catalogue), world).await?;

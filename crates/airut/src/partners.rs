@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use airut_domain::partner::Partner;
+use airut_domain::{message_type::MessageTypes, partner::Partner};
 
 /// Reads every `*.toml` of the directory, in the order of their names.
 ///
@@ -44,4 +44,20 @@ pub(crate) fn read_one(path: &Path) -> Result<Partner, Vec<String>> {
         toml::from_str(&text).map_err(|cause| vec![fault(cause.to_string().trim_end().to_owned())])?;
     let faults: Vec<String> = partner.faults().iter().map(|found| fault(found.to_string())).collect();
     if faults.is_empty() { Ok(partner) } else { Err(faults) }
+}
+
+/// What contracts name that is not there. Nothing is wrong with a contract that is ahead of a partner or a type, so this stops
+/// nothing; but what is misspelt grants nothing, and whoever wrote it wants to know.
+pub(crate) fn dangling(partners: &[Partner], types: &MessageTypes) -> Vec<String> {
+    let mut faults = Vec::new();
+    for partner in partners {
+        for (d, right) in partner.deliveries.iter().enumerate() {
+            let at = format!("partners: {}: delivery[{d}]", partner.id);
+            let unknown = right.message_types.iter().filter(|name| types.find(name).is_none());
+            faults.extend(unknown.map(|name| format!("{at}.message-types: there is no message type {name}")));
+            let nobody = right.with.iter().filter(|party| !partners.iter().any(|partner| party.means(partner)));
+            faults.extend(nobody.map(|party| format!("{at}.with: there is no partner {party}")));
+        }
+    }
+    faults
 }

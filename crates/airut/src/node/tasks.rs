@@ -3,11 +3,11 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use airut_domain::time::Timestamp;
-use airut_exchange::{Catalogue, Change, Gateway, Reception, Stranger, World};
+use airut_exchange::{Catalogue, CatalogueFiles, Change, Gateway, Reception, Stranger, World};
 use airut_log::Log;
 use anyhow::Context;
 use arc_swap::ArcSwap;
@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::partners;
 
-/// How often the partners' files are looked at.
-const PARTNERS_POLL: Duration = Duration::from_secs(2);
+/// How often the partners' and the message types' files are looked at.
+const FILES_POLL: Duration = Duration::from_secs(2);
 
 /// How often gauges are set.
 pub(super) const GAUGES: Duration = Duration::from_secs(1);
@@ -53,7 +53,7 @@ pub(super) async fn apply_partners(gateway: &Gateway, dir: &Path) -> anyhow::Res
 
 pub(super) async fn watch_partners(gateway: Gateway, dir: PathBuf, stop: CancellationToken) {
     let mut last_fault = None;
-    while tokio::time::timeout(PARTNERS_POLL, stop.cancelled()).await.is_err() {
+    while tokio::time::timeout(FILES_POLL, stop.cancelled()).await.is_err() {
         let fault = apply_partners(&gateway, &dir).await.err().map(|fault| format!("{fault:#}"));
         if let Some(fault) = fault.as_ref().filter(|fault| Some(*fault) != last_fault.as_ref()) {
             tracing::error!(%fault, "the partners' definitions are not applied");
@@ -62,37 +62,38 @@ pub(super) async fn watch_partners(gateway: Gateway, dir: PathBuf, stop: Cancell
     }
 }
 
-/// Puts the message types of the directory in force whenever they change. Where they are at fault, those in force stay.
+/// Puts the message types of the directory in force whenever its files have changed from those `seen`. While they are at fault,
+/// those before them stay in force.
 pub(super) async fn watch_message_types(
     catalogue: Arc<ArcSwap<Catalogue>>,
     dir: PathBuf,
-    mut seen: Option<SystemTime>,
+    seen: CatalogueFiles,
     stop: CancellationToken,
 ) {
-    while tokio::time::timeout(PARTNERS_POLL, stop.cancelled()).await.is_err() {
-        let changed = changed_at(&dir);
-        if changed == seen {
-            continue;
-        }
-        seen = changed;
-        match Catalogue::load(&dir) {
-            Ok(loaded) => {
+    let mut seen = Ok(seen);
+    while tokio::time::timeout(FILES_POLL, stop.cancelled()).await.is_err() {
+        let (dir, last) = (dir.clone(), seen.clone());
+        // Schemas are compiled, which takes a while.
+        let looked = tokio::task::spawn_blocking(move || {
+            let found = CatalogueFiles::read(&dir);
+            let load = || found.clone().map_err(|fault| vec![fault]).and_then(Catalogue::try_from);
+            let changed = (found != last).then(load);
+            (found, changed)
+        });
+        let Ok((found, changed)) = looked.await else { continue };
+        seen = found;
+        match changed {
+            None => {}
+            Some(Ok(loaded)) => {
                 tracing::info!(types = loaded.types().iter().count(), "the message types are in force");
                 catalogue.store(Arc::new(loaded));
             }
-            Err(faults) => {
+            Some(Err(faults)) => {
                 let fault = faults.join("\n  ");
                 tracing::error!(%fault, "the message types are not in force; those before them are");
             }
         }
     }
-}
-
-/// When a file of the directory was last changed.
-pub(super) fn changed_at(dir: &Path) -> Option<SystemTime> {
-    let entries = std::fs::read_dir(dir).ok()?;
-    let files = entries.filter_map(|entry| entry.ok()?.metadata().ok()?.modified().ok());
-    files.chain(std::fs::metadata(dir).and_then(|dir| dir.modified())).max()
 }
 
 pub(super) async fn trim(gateway: Gateway, stop: CancellationToken) {

@@ -146,13 +146,22 @@ async fn what_prepare_lays_out_serves_every_process_as_it_is_configured() {
     let named: Vec<&str> =
         prepare.texts("command").iter().filter_map(|argument| argument.strip_prefix("--server-name=")).collect();
 
-    let partners = root().join("deploy/exchange/partners").display().to_string();
+    let definitions = root().join("deploy/exchange");
     for service in &services {
         let Some(role) = service.role() else { continue };
         let text =
             CONFIG.replace(SHARED, &dir).replace("/var/lib/airut", &data.join(&service.name).display().to_string());
         let config = data.join(&format!("{}.toml", service.name));
-        fs::write(&config, text.replace("/etc/airut/partners", &partners)).unwrap();
+        let text = ["partners", "message-types"].iter().fold(text, |text, name| {
+            text.replace(&format!("/etc/airut/{name}"), &definitions.join(name).display().to_string())
+        });
+        fs::write(&config, text).unwrap();
+        if role == "gateway" {
+            for name in ["partners", "message-types"] {
+                let mount = format!("../exchange/{name}:/etc/airut/{name}:ro");
+                assert!(service.texts("volumes").contains(&mount.as_str()), "{} lacks {mount}", service.name);
+            }
+        }
         let mut check = airut();
         check.args(["config", "check", "--config"]).arg(config).envs(service.environment());
         let told = String::from_utf8(succeed(check).stdout).unwrap();

@@ -18,6 +18,7 @@ mod gateways;
 mod guide;
 mod hostile;
 mod local;
+mod message_types;
 mod partners;
 mod privacy;
 mod rules;

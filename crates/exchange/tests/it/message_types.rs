@@ -290,3 +290,12 @@ fn the_partner_guide_lists_every_type_as_it_is() {
         assert_eq!(found, list, "AIRUT_BLESS=1 renews it");
     }
 }
+
+#[test]
+fn the_operators_page_shows_a_type_as_its_file_has_it() {
+    let page = include_str!("../../../../docs/operating.md");
+    let mut blocks = page.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let shown = blocks.find(|block| block.contains("name = \"death-notice\"")).expect("it is shown");
+    let shown: Definition = toml::from_str(shown).unwrap();
+    assert_eq!(Some(&shown), catalogue().types().find(&shown.name).map(AsRef::as_ref));
+}
