@@ -9,6 +9,7 @@ use std::{
 
 use airut_domain::{
     matter::{Content, Matter},
+    partner::Partner,
     query::LONGEST,
     refusal::Refusal,
     time::Timestamp,
@@ -19,7 +20,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::run::{Dice, Life, Run, definitions};
+use super::run::{Dice, Life, Run};
 use crate::{
     Answering, Asking,
     support::{date, history, person, request},
@@ -244,18 +245,18 @@ fn answers(dice: &mut Dice, question: &serve_response::Question) -> (Vec<serve_r
     }
 }
 
-/// Changes the rights of those who ask; now and then in a fog, in which not every gateway comes to see it.
-pub(super) async fn administrator(run: Run) {
+/// Changes the rights of these partners; now and then in a fog, in which not every gateway comes to see it.
+pub(super) async fn administrator(run: Run, definitions: fn(&str) -> Vec<Partner>, partners: &'static [&'static str]) {
     let mut dice = run.dice();
     while !run.is_over() {
         sleep(Duration::from_secs(1) + dice.up_to(Duration::from_secs(6))).await;
         let slot = usize::try_from(dice.below(run.slots() as u64)).unwrap();
-        let partner = dice.one_of(&["pirkanmaa", "helsinki"]);
+        let partner = dice.one_of(partners);
         let definition = dice.one_of(&definitions(partner));
         let Some(life) = run.life(slot) else { continue };
         let gateway = life.gateway.clone();
         let apply = async move { drop(gateway.apply_partners(vec![definition]).await) };
-        if dice.percent(25) {
+        if dice.percent(25) && run.may_be_foggy() {
             let lift = run.fog();
             life.fate.spawn(Box::pin(apply));
             sleep(Duration::from_millis(200)).await;

@@ -31,7 +31,7 @@ use super::{players::truth, run::Weather};
 use crate::support::{Ground, person, statement, verify};
 
 /// A gateway acts on a registry that is at most this old.
-const GRACE_MS: i64 = 10_000;
+pub(super) const GRACE_MS: i64 = 10_000;
 
 /// Partner and query id.
 type Key = (String, String);
@@ -136,10 +136,7 @@ impl Promises {
     }
 
     fn read_record(&mut self, stored: &Stored) {
-        // What the codes of all persons here begin with.
-        let code = &person(0).as_str().as_bytes()[..9].to_owned();
-        let shows = |bytes: &[u8]| bytes.windows(code.len()).any(|window| window[0] == code[0] && window == code);
-        if shows(&stored.header) || shows(&stored.body) || shows(stored.traceparent.as_bytes()) {
+        if shows_identity(stored) {
             self.broken(format_args!("{} shows an identity code", stored.position));
         }
         let Ok(header) = airut_wire::record::decode(&stored.header) else {
@@ -337,6 +334,13 @@ impl Promises {
         }
         broken.into_iter().for_each(|how| self.broken(how));
     }
+}
+
+/// Whether a record shows what the codes of all persons here begin with.
+pub(super) fn shows_identity(stored: &Stored) -> bool {
+    let code = &person(0).as_str().as_bytes()[..9].to_owned();
+    let shows = |bytes: &[u8]| bytes.windows(code.len()).any(|window| window[0] == code[0] && window == code);
+    shows(&stored.header) || shows(&stored.body) || shows(stored.traceparent.as_bytes())
 }
 
 /// The grants of the contract that a question names.

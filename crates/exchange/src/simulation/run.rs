@@ -6,21 +6,26 @@ use std::{
     time::Duration,
 };
 
-use airut_domain::{keys::Digest, partner::Partner, time::Timestamp};
+use airut_domain::{keys::Digest, partner::Partner, registry::VerifiedPartner, time::Timestamp};
 use airut_log::{Clock, Faults};
+use airut_wire::v1;
 use rand_chacha::{
     ChaCha8Rng,
     rand_core::{Rng, SeedableRng},
 };
 use tokio::{
     sync::oneshot,
+    task::JoinHandle,
     time::{sleep, timeout},
 };
 
 use super::{
+    collectors::{self, Manner},
+    deliveries::{Deliveries, Expected},
     fate::{Fate, Odds},
     players,
     promises::{Deeds, Promises},
+    senders,
 };
 use crate::{
     FoldStore, Gateway, World,
@@ -36,6 +41,15 @@ pub(super) enum Weather {
     Foul,
 }
 
+/// What is played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Play {
+    /// Questions and answers.
+    Queries,
+    /// Messages.
+    Messages,
+}
+
 /// How far a run has come.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -45,6 +59,8 @@ enum Phase {
     Play,
     /// What was begun ends, and nothing goes wrong any more.
     Over,
+    /// Everything has ended.
+    Closed,
 }
 
 /// How long the partners play.
@@ -53,6 +69,17 @@ const PLAY: Duration = Duration::from_secs(40);
 /// How long everything may take to end after that: what nobody answers ends at its deadline, half of the longest at most, and what
 /// its own gateway does not end a little later.
 const QUIET: Duration = Duration::from_secs(45);
+
+/// Where nothing goes wrong, everything still takes its time: whoever goes round in a circle is seen, and ends.
+const CALM: Faults = Faults {
+    refuse: 0.0,
+    lose_acknowledgement: 0.0,
+    lose_record: 0.0,
+    fail_read: 0.0,
+    append_delay: Duration::from_millis(4),
+    acknowledgement_delay: Duration::ZERO,
+    tail_delay: Duration::ZERO,
+};
 
 /// How often the promises are looked at.
 const LOOK: Duration = Duration::from_millis(500);
@@ -64,7 +91,9 @@ pub(super) struct Run(Arc<Shared>);
 pub(super) struct Shared {
     pub(super) ground: Ground,
     pub(super) weather: Weather,
+    play: Play,
     pub(super) promises: Mutex<Promises>,
+    pub(super) deliveries: Mutex<Deliveries>,
     rng: Mutex<ChaCha8Rng>,
     slots: Mutex<Vec<Option<Life>>>,
     faults: Mutex<Faults>,
@@ -85,6 +114,24 @@ pub(super) struct Life {
     pub(super) gateway: Gateway,
     pub(super) fate: Fate,
     pub(super) incarnation: String,
+}
+
+impl Life {
+    /// The partner as the gateway knows it; none while it is suspended.
+    pub(super) fn caller(&self, partner: &str) -> Option<VerifiedPartner> {
+        self.gateway.folds().registry().current(&partner.parse().unwrap())
+    }
+
+    /// An answer of the gateway; none when it dies first. What waits in its memory then is never dropped, as a process's would be.
+    pub(super) async fn answer<T>(&self, mut told: oneshot::Receiver<T>) -> Option<T> {
+        loop {
+            match timeout(Duration::from_millis(100), &mut told).await {
+                Ok(answer) => return answer.ok(),
+                Err(_) if self.fate.has_crashed() => return None,
+                Err(_) => {}
+            }
+        }
+    }
 }
 
 /// Chance, to each who plays its own.
@@ -122,12 +169,21 @@ impl Shared {
         self.slots.lock().unwrap()[slot].clone().filter(|life| !life.fate.has_crashed())
     }
 
+    /// Some gateway, if the one that is thought of is alive.
+    pub(super) fn any_life(&self, dice: &mut Dice) -> Option<Life> {
+        self.life(usize::try_from(dice.below(self.slots() as u64)).unwrap())
+    }
+
     pub(super) fn slots(&self) -> usize {
         self.slots.lock().unwrap().len()
     }
 
     pub(super) fn is_over(&self) -> bool {
-        *self.phase.lock().unwrap() == Phase::Over
+        matches!(*self.phase.lock().unwrap(), Phase::Over | Phase::Closed)
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        *self.phase.lock().unwrap() == Phase::Closed
     }
 
     /// What may befall a gateway now.
@@ -135,7 +191,7 @@ impl Shared {
         match (self.weather, *self.phase.lock().unwrap()) {
             (Weather::Foul, Phase::Play) => Odds { wait: 8, freeze: 700, crash: 1_500 },
             (Weather::Fair, Phase::Play) => Odds { wait: 8, ..Odds::default() },
-            (Weather::Fair | Weather::Foul, Phase::Opening | Phase::Over) => Odds::default(),
+            (Weather::Fair | Weather::Foul, Phase::Opening | Phase::Over | Phase::Closed) => Odds::default(),
         }
     }
 
@@ -159,6 +215,11 @@ impl Shared {
         self.ground.simulation.set_faults(faults);
     }
 
+    /// Where everything that was given is accounted for by its time, nobody sees the log that late.
+    pub(super) fn may_be_foggy(&self) -> bool {
+        self.play == Play::Queries || self.weather == Weather::Foul
+    }
+
     /// Lets whatever comes into the log now be seen late, by some tails very late; the returned function ends it.
     pub(super) fn fog(&self) -> impl FnOnce() + '_ {
         let faults = *self.faults.lock().unwrap();
@@ -176,14 +237,16 @@ pub(super) struct Played {
 }
 
 /// Plays a seed. Gives what came of it, or what was broken.
-pub(super) async fn play(seed: u64, weather: Weather) -> Result<Played, Vec<String>> {
+pub(super) async fn play(play: Play, seed: u64, weather: Weather) -> Result<Played, Vec<String>> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let ground = Ground::new(rng.next_u64());
     let count = usize::try_from(2 + rng.next_u64() % 2).unwrap();
     let run = Run(Arc::new(Shared {
         promises: Mutex::new(Promises::new(ground.clone())),
+        deliveries: Mutex::new(Deliveries::new(ground.clone(), weather)),
         ground,
         weather,
+        play,
         rng: Mutex::new(rng),
         slots: Mutex::new(vec![None; count]),
         faults: Mutex::default(),
@@ -192,18 +255,14 @@ pub(super) async fn play(seed: u64, weather: Weather) -> Result<Played, Vec<Stri
     open(&run).await;
     run.enter(Phase::Play);
     let mut players = vec![tokio::spawn(weather_changes(run.clone())), tokio::spawn(look(run.clone()))];
-    for slot in 0..count {
-        players.push(tokio::spawn(keep_alive(run.clone(), slot)));
-        players.push(tokio::spawn(players::responder(run.clone(), slot)));
-    }
-    players.push(tokio::spawn(players::responder(run.clone(), 0)));
-    players.push(tokio::spawn(players::administrator(run.clone())));
-    for partner in ["pirkanmaa", "helsinki", "pirkanmaa", "helsinki", "elo"] {
-        players.push(tokio::spawn(players::caller(run.clone(), partner)));
-    }
+    players.extend((0..count).map(|slot| tokio::spawn(keep_alive(run.clone(), slot))));
+    players.extend(match play {
+        Play::Queries => those_of_queries(&run),
+        Play::Messages => those_of_messages(&run),
+    });
     sleep(PLAY).await;
     run.enter(Phase::Over);
-    run.set_faults(Faults::default());
+    run.set_faults(CALM);
     for player in players {
         match timeout(3 * QUIET, player).await {
             Ok(Ok(())) => {}
@@ -211,15 +270,104 @@ pub(super) async fn play(seed: u64, weather: Weather) -> Result<Played, Vec<Stri
             Err(_) => run.broken("a player plays on"),
         }
     }
+    if play == Play::Messages {
+        collect_the_rest(&run).await;
+    }
     sleep(QUIET).await;
+    run.enter(Phase::Closed);
     close(&run).await;
+    if play == Play::Messages {
+        both_parties_see_all(&run).await;
+    }
     let mut promises = run.promises.lock().unwrap();
-    promises.at_the_end(weather);
-    match promises.take_broken() {
-        broken if broken.is_empty() => {
-            Ok(Played { digest: run.ground.simulation.digest(), deeds: promises.deeds().clone() })
+    let mut deliveries = run.deliveries.lock().unwrap();
+    match play {
+        Play::Queries => promises.at_the_end(weather),
+        Play::Messages => deliveries.at_the_end(),
+    }
+    let mut broken = promises.take_broken();
+    broken.append(&mut deliveries.take_broken());
+    if !broken.is_empty() {
+        return Err(broken);
+    }
+    let mut deeds = promises.deeds().clone();
+    deeds.extend(deliveries.deeds().clone());
+    Ok(Played { digest: run.ground.simulation.digest(), deeds })
+}
+
+fn those_of_queries(run: &Run) -> Vec<JoinHandle<()>> {
+    let mut players = vec![tokio::spawn(players::administrator(run.clone(), definitions, &["pirkanmaa", "helsinki"]))];
+    for slot in (0..run.slots()).chain([0]) {
+        players.push(tokio::spawn(players::responder(run.clone(), slot)));
+    }
+    for partner in ["pirkanmaa", "helsinki", "pirkanmaa", "helsinki", "elo"] {
+        players.push(tokio::spawn(players::caller(run.clone(), partner)));
+    }
+    players
+}
+
+fn those_of_messages(run: &Run) -> Vec<JoinHandle<()>> {
+    let parties = &["pirkanmaa", "helsinki", "kela"];
+    let mut players = vec![tokio::spawn(players::administrator(run.clone(), collectors::definitions, parties))];
+    for number in 0..2 {
+        players.push(tokio::spawn(senders::sender(run.clone())));
+        players.push(tokio::spawn(senders::stream_sender(run.clone(), number)));
+    }
+    for partner in ["pirkanmaa", "pirkanmaa", "pirkanmaa", "helsinki", "helsinki"] {
+        players.push(tokio::spawn(collectors::collector(run.clone(), partner, Manner::Any)));
+    }
+    for partner in ["pirkanmaa", "helsinki"] {
+        players.push(tokio::spawn(collectors::puller(run.clone(), partner)));
+    }
+    for partner in ["kela", "pirkanmaa"] {
+        players.push(tokio::spawn(collectors::redriver(run.clone(), partner)));
+    }
+    players
+}
+
+/// Everybody has all rights again, and is there to take in whatever waits.
+async fn collect_the_rest(run: &Run) {
+    let life = run.life(0).expect("nothing goes wrong any more");
+    // A file that a gateway has seen says nothing new to it, whatever others have applied since.
+    let anew = |partner: Partner| Partner { name: format!("{} again", partner.id), ..partner };
+    if life.gateway.apply_partners(partners().into_iter().map(anew).collect()).await.is_err() {
+        run.broken("the rights can not be given back");
+    }
+    for partner in ["pirkanmaa", "helsinki"] {
+        tokio::spawn(collectors::collector(run.clone(), partner, Manner::Diligent));
+    }
+}
+
+/// At every gateway, each party sees of each message what became of it, and the dead letters are listed to both.
+async fn both_parties_see_all(run: &Run) {
+    let expected = {
+        let mut deliveries = run.deliveries.lock().unwrap();
+        deliveries.read();
+        deliveries.expected()
+    };
+    for slot in 0..run.slots() {
+        let Some(life) = run.life(slot) else { continue };
+        for partner in ["kela", "pirkanmaa", "helsinki"] {
+            let theirs = |expected: &&Expected| expected.sender == partner || expected.recipient == partner;
+            let dead = |expected: &&Expected| expected.state == v1::MessageState::Dead;
+            let listed = collectors::dead_letters(&life, partner).await.unwrap_or_default();
+            let mut listed: Vec<_> = listed.into_iter().map(|letter| (letter.message_id, letter.text)).collect();
+            let listable = expected.iter().filter(theirs).filter(dead);
+            let mut listable: Vec<_> = listable.map(|dead| (dead.id.clone(), dead.text.clone())).collect();
+            listed.sort();
+            listable.sort();
+            if listed != listable {
+                run.broken(format_args!("{partner} sees the dead letters {listed:?}, not {listable:?}"));
+            }
+            for expected in expected.iter().filter(theirs) {
+                let request = v1::TrackRequest { sender: "kela".into(), message_id: expected.id.clone() };
+                let Some(caller) = life.caller(partner) else { continue };
+                match life.gateway.track(&caller, request).await {
+                    Ok(tracked) if tracked.state() == expected.state => {}
+                    other => run.broken(format_args!("{partner} sees of {}: {other:?}", expected.id)),
+                }
+            }
         }
-        broken => Err(broken),
     }
 }
 
@@ -316,13 +464,16 @@ async fn weather_changes(run: Run) {
         run.set_faults(faults);
         sleep(dice.up_to(Duration::from_secs(4))).await;
     }
-    run.set_faults(Faults::default());
+    run.set_faults(CALM);
 }
 
 async fn look(run: Run) {
     while !run.is_over() {
         sleep(LOOK).await;
-        run.promises.lock().unwrap().read();
+        match run.play {
+            Play::Queries => run.promises.lock().unwrap().read(),
+            Play::Messages => run.deliveries.lock().unwrap().read(),
+        }
     }
 }
 

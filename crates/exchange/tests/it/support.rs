@@ -110,7 +110,7 @@ impl Ground {
 }
 
 /// Every incarnation has a receipt key of its own, which follows from its name.
-fn receipt_key(incarnation: &str) -> ReceiptKey {
+pub(crate) fn receipt_key(incarnation: &str) -> ReceiptKey {
     ReceiptKey::from_seed(&Digest::of(incarnation.as_bytes()).0)
 }
 
