@@ -11,6 +11,7 @@ use std::{
 
 use airut_domain::{
     id::{PartnerId, StreamId},
+    mailbox::{Batch, Message, Phase},
     member::{Event, StreamKind, StreamOpened},
     message::{Offer, Place},
     partition::{Partition, Topic},
@@ -47,6 +48,9 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// A message is its own stream's first; others offer it when it has waited for this long, and up to twice that.
 const OWNER_FIRST: Duration = Duration::from_secs(2);
+
+/// The record of an offer whose outcome was unknown is looked out for so long.
+const ASTRAY: Duration = Duration::from_secs(30);
 
 /// How often the end of a stream is tried to be recorded when the log is down.
 const CLOSING_TRIES: u32 = 10;
@@ -88,6 +92,8 @@ struct Collector {
     offering: BTreeMap<Partition, usize>,
     /// Messages that were offered in vain: not again before the next look.
     resting: BTreeSet<(Partition, Place)>,
+    /// The same for a while longer: the record of an offer whose outcome was unknown may come in after all.
+    astray: BTreeMap<(Partition, Place), Timestamp>,
     under_way: usize,
     answers: VecDeque<to::Message>,
     ready: VecDeque<Ready>,
@@ -157,6 +163,7 @@ impl Gateway {
             outstanding: BTreeMap::new(),
             offering: BTreeMap::new(),
             resting: BTreeSet::new(),
+            astray: BTreeMap::new(),
             under_way: 0,
             answers: VecDeque::new(),
             ready: VecDeque::new(),
@@ -326,8 +333,8 @@ impl Collector {
                 }
                 () = changes.beyond(&mut seen) => {}
                 _ = look.tick() => {
-                    self.resting.clear();
                     self.let_go();
+                    self.give_back_astray();
                 }
             }
         }
@@ -486,6 +493,31 @@ impl Collector {
         if !gone.is_empty() {
             self.outstanding.retain(|key, _| !gone.contains(key));
             self.ready.retain(|ready| !gone.contains(&(ready.partition, ready.offer.place)));
+        }
+    }
+
+    /// Gives back what is on record as offered to this stream though it could not know: nobody will push it, and that it is not
+    /// settled is not the collector's fault.
+    fn give_back_astray(&mut self) {
+        let now = self.gateway.world.now();
+        self.astray.extend(std::mem::take(&mut self.resting).into_iter().map(|at| (at, now)));
+        self.astray.retain(|_, since| now.since(*since) < ASTRAY);
+        let mut offers: BTreeMap<Partition, Vec<Offer>> = BTreeMap::new();
+        for at @ (partition, place) in self.astray.keys() {
+            if self.offering.contains_key(partition) || self.outstanding.contains_key(at) {
+                continue;
+            }
+            let its = |_: &Batch, message: &Message| match &message.phase {
+                Phase::Offered { stream, .. } if *stream == self.collects.stream => Some(message.offers),
+                Phase::Offered { .. } | Phase::Waiting { .. } | Phase::Delivered { .. } | Phase::Dead { .. } => None,
+            };
+            if let Some(Some(number)) = self.gateway.folds.with_message(*partition, *place, its) {
+                offers.entry(*partition).or_default().push(Offer { place: *place, number });
+            }
+        }
+        for (partition, offers) in offers {
+            let gateway = self.gateway.clone();
+            self.gateway.spawn(async move { gateway.give_back(partition, offers).await });
         }
     }
 

@@ -519,3 +519,21 @@ async fn of_two_settlements_in_one_record_the_second_is_told_of_the_first() {
         settled.results.into_iter().map(|result| result.refusal.map(|refusal| refusal.reason)).collect();
     assert_eq!(reasons, [None, None, Some("SETTLED_OTHERWISE".to_owned())]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_offer_whose_outcome_is_unknown_is_given_back_and_not_left_to_its_lease() {
+    let sandbox = Sandbox::start().await;
+    let mut collector = Collector::open(&sandbox, 0, "pirkanmaa", 8).await;
+    send(&sandbox, keyed("m-1", "key")).await;
+    send(&sandbox, keyed("m-2", "key")).await;
+    let delivery = collector.delivery().await;
+    // From now on everything is recorded, and nobody hears of it.
+    sandbox.faults(Faults { lose_acknowledgement: 1.0, ..Faults::default() });
+    let settled = collector.settle(&delivery, accepted()).await;
+    assert_eq!(settled.refusal.map(|refusal| refusal.reason), Some("OUTCOME_UNKNOWN".to_owned()));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(steps(&track(&sandbox, "kela", "m-2").await)[..2], ["ACCEPTED", "OFFERED"]);
+    sandbox.faults(Faults::default());
+    let delivery = tokio::time::timeout(Duration::from_secs(3), collector.delivery()).await.expect("it is given back");
+    assert_eq!(id(&delivery), "m-2");
+}
