@@ -319,7 +319,21 @@ impl Gateway {
     where
         T: Clone + Into<airut_domain::record::Kind>,
     {
+        #[cfg(test)]
+        let (kind, items) = crate::planted::spoken_of(&command.clone().into());
         let recorded = self.append(partition, command, body, traceparent).await?;
+        planted!(
+            ReceiptBeforeVerdict,
+            if kind == "messages accepted" {
+                return Ok(Decided::presumed(recorded, items));
+            }
+        );
+        planted!(
+            PushedBeforeVerdict,
+            if kind == "messages offered" {
+                return Ok(Decided::presumed(recorded, items));
+            }
+        );
         self.folds.decide_each(recorded).await.map_err(|_| Refusal::new(Reason::OutcomeUnknown))
     }
 

@@ -7,6 +7,7 @@ use airut_domain::message::{Attempt, Expired, LeasesEnded, Offer};
 
 use crate::{
     gateway::Gateway,
+    planted::planted,
     verb::{collect::PULLED, offer::MOST_OFFERED},
 };
 
@@ -27,7 +28,11 @@ impl Gateway {
     }
 
     async fn end_leases(&self) {
-        let now = self.world.now();
+        if planted!(LeasesNeverEnd) {
+            return;
+        }
+        let early = Duration::from_secs(if planted!(LeasesEndedEarly) { 10 } else { 0 });
+        let now = self.world.now() + early;
         let patience = self.world.jittered(OWNER_FIRST);
         for (partition, lapsed) in self.folds.lapsed(now, MOST_OFFERED) {
             let due = lapsed.into_iter().filter(|lapsed| lapsed.own || now.since(lapsed.until) >= patience);
@@ -53,6 +58,9 @@ impl Gateway {
     }
 
     async fn expire_messages(&self) {
+        if planted!(NeverExpired) {
+            return;
+        }
         let now = self.world.now();
         let patience = self.world.jittered(OWNER_FIRST);
         for (partition, overdue) in self.folds.overdue_messages(now, MOST_OFFERED) {

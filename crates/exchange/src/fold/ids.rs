@@ -17,6 +17,8 @@ use airut_domain::{
     partition::{Partition, Topic},
 };
 
+use crate::planted::planted;
+
 /// Where an id may have been used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Used {
@@ -80,6 +82,9 @@ impl Ids {
     /// The batch is finished and may be forgotten on that day.
     pub(super) fn finish(&mut self, partition: Partition, offset: u64, batch: &Batch, day: i64) {
         self.remove(partition, offset, batch);
+        if planted!(FinishedIdsLost) {
+            return;
+        }
         self.add_finished(partition, offset, batch, day);
     }
 

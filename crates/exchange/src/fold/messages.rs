@@ -15,6 +15,7 @@ use airut_domain::{
 use airut_log::Recorded;
 
 use super::{Changes, Folds, StoreError, Unaccepted, Word, told::Shared};
+use crate::planted::planted;
 
 /// Proof that the fold accepted what a record says of one message.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +54,16 @@ pub(crate) struct Decided<T> {
     pub(crate) command: T,
     /// In the record's order.
     pub(crate) items: Vec<Result<AcceptedItem, Void>>,
+}
+
+#[cfg(test)]
+impl<T> Decided<T> {
+    /// As if the fold had said that all of it counts.
+    pub(crate) fn presumed(recorded: Recorded<T>, items: usize) -> Self {
+        let (position, stamp) = (recorded.position(), recorded.stamp());
+        let item = |item| Ok(AcceptedItem { position, stamp, item: u32::try_from(item).unwrap(), offer: 1 });
+        Self { command: recorded.into_command(), items: (0..items).map(item).collect() }
+    }
 }
 
 /// An offer whose lease has ended.
@@ -242,7 +253,9 @@ impl Folds {
         let mut found = Vec::new();
         for (partition, mailbox) in shared.state.mailboxes.all() {
             let mut here: BTreeSet<Place> = mailbox.dead_letters(partner).collect();
-            here.extend(mailbox.dead_letters_from(partner));
+            if !planted!(SenderSeesNoDeadLetters) {
+                here.extend(mailbox.dead_letters_from(partner));
+            }
             let later =
                 here.into_iter().map(|place| (partition, place)).filter(|at| after.is_none_or(|after| *at > after));
             found.extend(later.take(limit - found.len()));

@@ -29,6 +29,7 @@ use super::{
 use crate::{
     fold::Changes,
     gateway::{Gateway, Unproposed},
+    planted::planted,
 };
 
 /// The greatest credit.
@@ -343,14 +344,14 @@ impl Collector {
     /// Offers as many messages as there is credit and room for, in every partition where no offer is under way.
     fn offer_what_fits(&mut self) {
         let under_way: usize = self.offering.values().sum();
-        let taken = self.outstanding.len() + under_way;
+        let taken = if planted!(CreditExceeded) { 0 } else { self.outstanding.len() + under_way };
         let room = self.credit.saturating_sub(taken).min(MOST_UNPUSHED.saturating_sub(self.ready.len() + under_way));
         if room == 0 {
             return;
         }
         let gateway = self.gateway.clone();
         let now = gateway.world.now();
-        if !gateway.folds.registry_is_current(now) {
+        if !gateway.folds.registry_is_current(now) && !planted!(PushedByStaleRegistry) {
             return;
         }
         let streams = gateway.folds.streams_of(&self.collects.recipient, StreamKind::Collects);
@@ -463,10 +464,10 @@ impl Collector {
         }
         let folds = &self.gateway.folds;
         let now = self.gateway.world.now();
-        if !folds.registry_is_current(now) {
+        if !folds.registry_is_current(now) && !planted!(PushedByStaleRegistry) {
             return Ok(None);
         }
-        if folds.registry().current(&self.collects.recipient).is_none() {
+        if folds.registry().current(&self.collects.recipient).is_none() && !planted!(PushedWithoutRight) {
             return Err(Refusal::new(Reason::PartnerSuspended));
         }
         while let Some(ready) = self.ready.pop_front() {
@@ -534,7 +535,7 @@ impl Collector {
         for ((partition, place), number) in outstanding {
             offers.entry(partition).or_default().push(Offer { place, number });
         }
-        for (partition, offers) in offers {
+        for (partition, offers) in offers.into_iter().filter(|_| !planted!(NotGivenBack)) {
             gateway.give_back(partition, offers).await;
         }
         gateway.folds.detach(&collects.stream);

@@ -32,6 +32,7 @@ use crate::{
     fold::{AcceptedItem, Decided},
     gateway::Gateway,
     lanes::Lane,
+    planted::planted,
     quotas::InFlight,
 };
 
@@ -119,7 +120,7 @@ impl Turn {
 
     /// Whether the message has to wait for an earlier one of its key to be sent again.
     fn is_held_up(&self, item: &Item) -> bool {
-        let Some(order) = item.order else { return false };
+        let Some(order) = item.order.filter(|_| !planted!(PredecessorForgotten)) else { return false };
         let mut keys = self.keys();
         match keys.waiting.get(&order) {
             Some((_, first)) if *first == item.id => {
@@ -234,7 +235,7 @@ impl Gateway {
             tracing::error!(%cause, "the fold can not be read");
             Refusal::new(Reason::NotServing)
         })?;
-        if known.is_some_and(|(_, known)| known.fingerprint != fingerprint) {
+        if known.is_some_and(|(_, known)| known.fingerprint != fingerprint) && !planted!(ReceiptForReusedId) {
             return Err(Refusal::new(Reason::MessageIdReused));
         }
         Ok((Read { submission, payload_sha256, fingerprint }, known))
@@ -381,7 +382,10 @@ impl Gateway {
     async fn receipt_again(&self, partition: Partition, known: Known, sender: &PartnerId, read: &Read) -> Outcome {
         let Read { submission, payload_sha256, fingerprint } = read;
         let parts = salt_parts(sender, &submission.message_id, fingerprint);
-        let salt = self.recorded_salt(partition, known, &parts, *payload_sha256).await?;
+        let salt = match self.recorded_salt(partition, known, &parts, *payload_sha256).await {
+            Err(_) if planted!(ReceiptForReusedId) => self.ring.commitment_salt(&parts),
+            salt => salt?,
+        };
         self.sign_again(partition, known, &submission.message_id, &submission.recipient, *payload_sha256, salt)
     }
 
@@ -398,7 +402,7 @@ impl Gateway {
             id: id.to_string(),
             recipient: recipient.clone(),
             payload_sha256,
-            accept_time: known.at,
+            accept_time: if planted!(RepeatsReceiptIsNew) { self.world.now() } else { known.at },
             position: Position { partition, offset: known.place.offset },
             item: Some(known.place.item),
         };
@@ -491,6 +495,9 @@ fn grouped(messages: impl Iterator<Item = Waiting>) -> (Vec<Group>, Vec<Waiting>
         if let Some(order) = waiting.item.order {
             let next = groups.len();
             let group = taken.entry(order).or_insert(Some(found.unwrap_or(next)));
+            if planted!(KeyInTwoRecords) {
+                *group = Some(found.unwrap_or(next));
+            }
             if group.is_none() || *group != Some(found.unwrap_or(next)) {
                 *group = None;
                 later.push(waiting);

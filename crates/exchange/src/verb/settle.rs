@@ -18,13 +18,16 @@ use airut_wire::{log_v1, v1};
 use prost::Message;
 use tokio::sync::oneshot;
 
-use crate::{gateway::Gateway, lanes::Lane};
+use crate::{gateway::Gateway, lanes::Lane, planted::planted};
 
 /// As many deliveries may be spoken of at once.
 pub(crate) const MOST_AT_ONCE: usize = 1000;
 
 /// The settlements of one partner that lie in one partition.
 pub(crate) type SettleLane = (Partition, PartnerId);
+
+/// A settlement, and what it says for people.
+type Said = (Settlement, String);
 
 /// Settlements that came together and wait for their record.
 #[derive(Debug)]
@@ -33,9 +36,6 @@ pub(crate) struct Settling {
     traceparent: String,
     reply: oneshot::Sender<Vec<Ended>>,
 }
-
-/// A settlement, with what it says for people.
-type Said = (Settlement, String);
 
 /// What became of one settlement: how its delivery ended, or why it does not count, and how the delivery was settled before.
 type Ended = Result<Outcome, (Refusal, Option<Outcome>)>;
@@ -78,7 +78,9 @@ impl Gateway {
         }
         for (indexes, told) in waiting {
             for (index, result) in indexes.into_iter().zip(told.await.unwrap_or_default()) {
-                results[index] = result;
+                let unrecorded = result.as_ref().is_err_and(|(refusal, _)| refusal.retry_after.is_some());
+                let presumed = unrecorded && planted!(SettledUnrecorded);
+                results[index] = if presumed { Ok(Outcome::Accepted) } else { result };
             }
         }
         ids.into_iter().zip(results).map(|(id, result)| settlement_result(id, result)).collect()
@@ -109,6 +111,7 @@ impl Gateway {
                 texts.push(text);
             }
         }
+        let traceparent = if planted!(TextInTheOpen) { texts.join(" ") } else { traceparent };
         let said = texts.iter().any(|text| !text.is_empty());
         let body = said.then(|| log_v1::SettlementTexts { texts }.encode_to_vec());
         let settled = Settled { recipient: recipient.clone(), settlements };
@@ -148,6 +151,10 @@ impl Gateway {
             results.push(Err(no_delivery()));
         }
         for (partition, (indexes, offers)) in partitions {
+            if planted!(ExtendedUnrecorded) {
+                indexes.into_iter().for_each(|index| results[index] = Ok(self.world.now() + lease));
+                continue;
+            }
             let extended = Extended { recipient: recipient.clone(), lease, offers };
             match self.propose_each(partition, extended, None, traceparent).await {
                 Err(refusal) => indexes.into_iter().for_each(|index| results[index] = Err(refusal.clone())),
@@ -233,6 +240,7 @@ fn ended(outcome: Outcome, item: Result<(), Void>) -> Ended {
             Ok(outcome)
         }
         Err(Void::Settled(before)) if airut_wire::outcome(&before) == airut_wire::outcome(&outcome) => Ok(before),
+        Err(Void::Settled(_)) if planted!(SettledAnew) => Ok(outcome),
         Err(Void::Settled(before)) => Err((Refusal::new(Reason::SettledOtherwise), Some(before))),
         Err(void) => Err((refusal(&void), None)),
     }

@@ -15,7 +15,7 @@ use airut_wire::{
 use prost::Message as _;
 
 use super::collect::few;
-use crate::gateway::Gateway;
+use crate::{gateway::Gateway, planted::planted};
 
 /// The page sizes of dead letters.
 const PAGE: usize = 100;
@@ -193,6 +193,9 @@ impl Gateway {
         let lifetime = catalogue.types().find(&batch.terms.message_type).map_or(LONGEST, |known| known.lifetime());
         // Every message ends before its dead letter would have been forgotten.
         let expires = (self.world.now() + lifetime).min(message.dead_until(batch.at));
+        if planted!(RedrivenUnrecorded) {
+            return Ok(());
+        }
         let redriven = Redriven { by: caller.id().clone(), messages: vec![place], expires };
         let decided = self.propose_each(partition, redriven, None, traceparent).await?;
         match decided.items.into_iter().next() {
