@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
     CallerOf, Gateway,
-    edge::{Edge, traceparent},
+    edge::{Edge, method, traceparent},
     verb::{
         collect::{Collecting, few},
         send::{Broken, ReplyTo, Sending},
@@ -45,79 +45,7 @@ pub fn delivery_service(gateway: Gateway, caller_of: CallerOf) -> DeliveryServic
 
 struct DeliveryEdge(Edge);
 
-/// A method's name, and its whole path as refusals name it.
-#[derive(Clone, Copy)]
-struct Method {
-    name: &'static str,
-    path: &'static str,
-}
-
-macro_rules! method {
-    ($name:literal) => {
-        Method { name: $name, path: concat!("/airut.v1.DeliveryService/", $name) }
-    };
-}
-
-/// A caller's call, for whatever carries it out.
-struct Call {
-    gateway: Gateway,
-    caller: VerifiedPartner,
-    traceparent: String,
-}
-
 impl DeliveryEdge {
-    /// Runs a call in a task of its own: tonic drops this handler when the caller leaves. What is refused is on record before the
-    /// caller is told.
-    async fn run<Q, A, F>(
-        &self,
-        method: Method,
-        request: Request<Q>,
-        verb: impl FnOnce(Call, Q) -> F + Send + 'static,
-    ) -> Result<Response<A>, Status>
-    where
-        Q: Send + 'static,
-        A: Send + 'static,
-        F: Future<Output = Result<A, Refusal>> + Send + 'static,
-    {
-        let request_id = self.0.request_id();
-        let outcome = self.call(method, request, &request_id, verb).await;
-        outcome.map(Response::new).map_err(|refusal| self.0.status(&refusal, &request_id))
-    }
-
-    async fn call<Q, A, F>(
-        &self,
-        method: Method,
-        request: Request<Q>,
-        request_id: &str,
-        verb: impl FnOnce(Call, Q) -> F + Send + 'static,
-    ) -> Result<A, Refusal>
-    where
-        Q: Send + 'static,
-        A: Send + 'static,
-        F: Future<Output = Result<A, Refusal>> + Send + 'static,
-    {
-        let gateway = self.0.gateway.clone();
-        let caller = gateway.reception.caller(request.extensions(), &self.0.caller_of).await?;
-        let permit = self.0.admit(&caller, method.path).await?;
-        let trace = traceparent(request.metadata());
-        let (span, traceparent) = span::rpc("airut.v1.DeliveryService", method.name, request_id, trace);
-        let request = request.into_inner();
-        let (reply, answer) = oneshot::channel();
-        let call = Call { gateway: gateway.clone(), caller: caller.clone(), traceparent };
-        let task = async move {
-            let outcome = match verb(call, request).await {
-                Ok(answer) => Ok(answer),
-                Err(refusal) => Err(gateway.reception.refuse(caller.id(), method.path, refusal).await),
-            };
-            // A caller that has left needs no answer.
-            drop(reply.send(outcome));
-            drop(permit);
-        };
-        self.0.gateway.spawn(self.0.gateway.calls.track_future(task.traced(span.clone())));
-        let answer = answer.await.unwrap_or_else(|_| Err(Refusal::new(Reason::NotServing)));
-        answer.inspect_err(|refusal| span::refused(&span, refusal.reason.code()))
-    }
-
     async fn caller(&self, extensions: &http::Extensions, request_id: &str) -> Result<VerifiedPartner, Status> {
         let caller = self.0.gateway.reception.caller(extensions, &self.0.caller_of).await;
         caller.map_err(|refusal| self.0.status(&refusal, request_id))
@@ -131,10 +59,10 @@ impl DeliveryService for DeliveryEdge {
         let gateway = self.0.gateway.clone();
         let sent = async {
             let caller = gateway.reception.caller(request.extensions(), &self.0.caller_of).await?;
-            let method = method!("Send");
+            let method = method!("airut.v1.DeliveryService", "Send");
             let permit = self.0.admit(&caller, method.path).await?;
             let trace = traceparent(request.metadata());
-            let (span, traceparent) = span::rpc("airut.v1.DeliveryService", method.name, &request_id, trace);
+            let (span, traceparent) = span::rpc(method.service, method.name, &request_id, trace);
             let (reply, outcome) = oneshot::channel();
             let sending = Sending { caller, request: request.into_inner(), traceparent };
             let verb = gateway.clone();
@@ -185,7 +113,14 @@ impl DeliveryService for DeliveryEdge {
                 let request = message.message.unwrap_or_default();
                 let sending = Sending { caller: caller.clone(), request, traceparent: traceparent.clone() };
                 let broken = Some(Arc::clone(&broken));
-                gateway.send(sending, broken, ReplyTo::Stream(place), method!("SendStream").path).await;
+                gateway
+                    .send(
+                        sending,
+                        broken,
+                        ReplyTo::Stream(place),
+                        method!("airut.v1.DeliveryService", "SendStream").path,
+                    )
+                    .await;
             }
         };
         self.0.gateway.spawn(self.0.gateway.streams.track_future(reading));
@@ -235,63 +170,67 @@ impl DeliveryService for DeliveryEdge {
     }
 
     async fn pull(&self, request: Request<v1::PullRequest>) -> Result<Response<v1::PullResponse>, Status> {
-        self.run(
-            method!("Pull"),
-            request,
-            |call, request| async move { call.gateway.pull(&call.caller, request).await },
-        )
-        .await
+        self.0
+            .carry_out(method!("airut.v1.DeliveryService", "Pull"), request, |call, request| async move {
+                Ok(call.gateway.pull(&call.caller, request).await?)
+            })
+            .await
     }
 
     async fn settle(&self, request: Request<v1::SettleRequest>) -> Result<Response<v1::SettleResponse>, Status> {
-        self.run(method!("Settle"), request, |call, request| async move {
-            few("settlements", request.settlements.len())?;
-            let results = call.gateway.settle(call.caller.id(), request.settlements, &call.traceparent).await;
-            Ok(v1::SettleResponse { results })
-        })
-        .await
+        self.0
+            .carry_out(method!("airut.v1.DeliveryService", "Settle"), request, |call, request| async move {
+                few("settlements", request.settlements.len())?;
+                let results = call.gateway.settle(call.caller.id(), request.settlements, &call.traceparent).await;
+                Ok(v1::SettleResponse { results })
+            })
+            .await
     }
 
     async fn extend(&self, request: Request<v1::ExtendRequest>) -> Result<Response<v1::ExtendResponse>, Status> {
-        self.run(method!("Extend"), request, |call, request| async move {
-            few("delivery_ids", request.delivery_ids.len())?;
-            let lease = airut_wire::lease("lease", request.lease)?;
-            let results = call.gateway.extend(call.caller.id(), request.delivery_ids, lease, &call.traceparent).await;
-            Ok(v1::ExtendResponse { results })
-        })
-        .await
+        self.0
+            .carry_out(method!("airut.v1.DeliveryService", "Extend"), request, |call, request| async move {
+                few("delivery_ids", request.delivery_ids.len())?;
+                let lease = airut_wire::lease("lease", request.lease)?;
+                let results =
+                    call.gateway.extend(call.caller.id(), request.delivery_ids, lease, &call.traceparent).await;
+                Ok(v1::ExtendResponse { results })
+            })
+            .await
     }
 
     async fn transfer(&self, request: Request<v1::TransferRequest>) -> Result<Response<v1::TransferResponse>, Status> {
-        self.run(method!("Transfer"), request, |call, request| async move {
-            call.gateway.transfer(&call.caller, request, &call.traceparent).await
-        })
-        .await
+        self.0
+            .carry_out(method!("airut.v1.DeliveryService", "Transfer"), request, |call, request| async move {
+                Ok(call.gateway.transfer(&call.caller, request, &call.traceparent).await?)
+            })
+            .await
     }
 
     async fn track(&self, request: Request<v1::TrackRequest>) -> Result<Response<v1::TrackResponse>, Status> {
-        self.run(
-            method!("Track"),
-            request,
-            |call, request| async move { call.gateway.track(&call.caller, request).await },
-        )
-        .await
+        self.0
+            .carry_out(method!("airut.v1.DeliveryService", "Track"), request, |call, request| async move {
+                Ok(call.gateway.track(&call.caller, request).await?)
+            })
+            .await
     }
 
     async fn list_dead_letters(
         &self,
         request: Request<v1::ListDeadLettersRequest>,
     ) -> Result<Response<v1::ListDeadLettersResponse>, Status> {
-        self.run(method!("ListDeadLetters"), request, |call, request| async move {
-            call.gateway.list_dead_letters(&call.caller, request).await
-        })
-        .await
+        self.0
+            .carry_out(method!("airut.v1.DeliveryService", "ListDeadLetters"), request, |call, request| async move {
+                Ok(call.gateway.list_dead_letters(&call.caller, request).await?)
+            })
+            .await
     }
 
     async fn redrive(&self, request: Request<v1::RedriveRequest>) -> Result<Response<v1::RedriveResponse>, Status> {
-        self.run(method!("Redrive"), request, |call, request| async move {
-            call.gateway.redrive(&call.caller, request, &call.traceparent).await
-        })
-        .await
+        self.0
+            .carry_out(method!("airut.v1.DeliveryService", "Redrive"), request, |call, request| async move {
+                Ok(call.gateway.redrive(&call.caller, request, &call.traceparent).await?)
+            })
+            .await
     }
 }

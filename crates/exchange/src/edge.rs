@@ -42,6 +42,44 @@ pub(crate) struct Edge {
     pub(crate) caller_of: CallerOf,
 }
 
+/// A service's method, and its whole path as refusals name it.
+#[derive(Clone, Copy)]
+pub(crate) struct Method {
+    pub(crate) service: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) path: &'static str,
+}
+
+macro_rules! method {
+    ($service:literal, $name:literal) => {
+        $crate::edge::Method { service: $service, name: $name, path: concat!("/", $service, "/", $name) }
+    };
+}
+pub(crate) use method;
+
+/// A caller's call, for whatever carries it out.
+pub(crate) struct Call {
+    pub(crate) gateway: Gateway,
+    pub(crate) caller: VerifiedPartner,
+    pub(crate) traceparent: String,
+}
+
+/// Why a call came to nothing.
+pub(crate) enum Unanswered {
+    /// It is refused, which is not on record yet.
+    Refused(Refusal),
+    /// Its record could not be written, or nobody knows: what to answer.
+    Unwritten(Refusal),
+}
+
+impl From<Refusal> for Unanswered {
+    /// What the log could not take is no refusal to be recorded. To try would tell a caller whose record may be there that nothing is.
+    fn from(refusal: Refusal) -> Self {
+        let unwritten = matches!(refusal.reason, Reason::LogUnavailable | Reason::OutcomeUnknown);
+        if unwritten { Self::Unwritten(refusal) } else { Self::Refused(refusal) }
+    }
+}
+
 #[tonic::async_trait]
 impl QueryService for Edge {
     async fn query_benefits(
@@ -117,6 +155,46 @@ impl Edge {
         self.gateway.spawn(self.gateway.calls.track_future(verb.traced(span.clone())));
         let answer = answer.await.unwrap_or_else(|_| Err(Refusal::new(Reason::NotServing)));
         answer.inspect_err(|refusal| span::refused(&span, refusal.reason.code()))
+    }
+
+    /// The answer to whoever calls, by a registry that is current, or the status that refuses it, after the refusal's record.
+    pub(crate) async fn carry_out<Q, T, F>(
+        &self,
+        method: Method,
+        request: Request<Q>,
+        verb: impl FnOnce(Call, Q) -> F,
+    ) -> Result<Response<T>, Status>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Unanswered>> + Send + 'static,
+    {
+        let request_id = self.request_id();
+        let caller = self.gateway.reception.current_caller(request.extensions(), &self.caller_of).await;
+        let caller = caller.map_err(|refusal| self.status(&refusal, &request_id))?;
+        let permit = self.admit(&caller, method.path).await;
+        let permit = permit.map_err(|refusal| self.status(&refusal, &request_id))?;
+        let trace = traceparent(request.metadata());
+        let (span, traceparent) = span::rpc(method.service, method.name, &request_id, trace);
+        let (reply, answer) = oneshot::channel();
+        let (gateway, by) = (self.gateway.clone(), caller.id().clone());
+        let verb = verb(Call { gateway: gateway.clone(), caller, traceparent }, request.into_inner());
+        // A task of its own: tonic drops this handler when the caller leaves.
+        let task = async move {
+            let answer = match verb.await {
+                Ok(answer) => Ok(answer),
+                Err(Unanswered::Refused(refusal)) => Err(gateway.reception.refuse(&by, method.path, refusal).await),
+                Err(Unanswered::Unwritten(refusal)) => Err(refusal),
+            };
+            // A caller who has left needs no answer; what was done is on record.
+            drop(reply.send(answer));
+            drop(permit);
+        };
+        self.gateway.spawn(self.gateway.calls.track_future(task.traced(span.clone())));
+        let answer = answer.await.unwrap_or_else(|_| Err(Refusal::new(Reason::NotServing)));
+        answer.map(Response::new).map_err(|refusal| {
+            span::refused(&span, refusal.reason.code());
+            self.status(&refusal, &request_id)
+        })
     }
 
     /// Bounds what is under way; when the gateway stops, no more permits are given.

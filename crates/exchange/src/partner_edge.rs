@@ -11,9 +11,8 @@ use airut_domain::{
     id::PartnerId,
     partner::PresentedCertificate,
     refusal::{Reason, Refusal, Violation},
-    registry::{Entry, Registry, VerifiedPartner},
+    registry::{Entry, Registry},
 };
-use airut_telemetry::{Traced, span};
 use airut_wire::v1::{
     self, ApplyRequest, ApplyResponse, GetSelfRequest, GetSelfResponse, ListRequest, ListResponse,
     RegisterCertificateRequest, RegisterCertificateResponse, RevokeCertificateRequest, RevokeCertificateResponse,
@@ -21,13 +20,11 @@ use airut_wire::v1::{
     partner_service_server::{PartnerService, PartnerServiceServer},
 };
 use prost::Message;
-use tokio::sync::oneshot;
 use tonic::{Request, Response, Status};
 
 use crate::{
     CallerOf, Gateway,
-    edge::{Edge, traceparent},
-    partners::Unchanged,
+    edge::{Call, Edge, Unanswered, method},
 };
 
 /// Judges a certificate that is to be used later, in PEM, as a handshake would. May block for a fraction of a millisecond.
@@ -57,79 +54,11 @@ struct PartnerEdge {
     check: CheckCertificate,
 }
 
-/// A method's name, and its whole path as refusals name it.
-#[derive(Clone, Copy)]
-struct Method {
-    name: &'static str,
-    path: &'static str,
-}
-
-macro_rules! method {
-    ($name:literal) => {
-        Method { name: $name, path: concat!("/airut.v1.PartnerService/", $name) }
-    };
-}
-
-/// A caller's call, for whatever carries it out.
-struct Call {
-    gateway: Gateway,
-    caller: VerifiedPartner,
-    traceparent: String,
-}
-
 impl Call {
     /// Asks for a change; gives the definition that is in force then.
-    async fn change(&self, change: Change) -> Result<Option<v1::Partner>, Unchanged> {
+    async fn change(&self, change: Change) -> Result<Option<v1::Partner>, Unanswered> {
         let entry = self.gateway.change_registry(self.caller.id(), &change, &self.traceparent).await?;
         Ok(Some(message(&entry)))
-    }
-}
-
-impl From<Refusal> for Unchanged {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
-    }
-}
-
-impl PartnerEdge {
-    /// The answer to whoever calls, or the status that refuses it, after the refusal's record.
-    async fn answer<Q, T, F>(
-        &self,
-        method: Method,
-        request: Request<Q>,
-        verb: impl FnOnce(Call, Q) -> F,
-    ) -> Result<Response<T>, Status>
-    where
-        T: Send + 'static,
-        F: Future<Output = Result<T, Unchanged>> + Send + 'static,
-    {
-        let request_id = self.edge.request_id();
-        let caller = self.edge.gateway.reception.current_caller(request.extensions(), &self.edge.caller_of).await;
-        let caller = caller.map_err(|refusal| self.edge.status(&refusal, &request_id))?;
-        let permit = self.edge.admit(&caller, method.path).await;
-        let permit = permit.map_err(|refusal| self.edge.status(&refusal, &request_id))?;
-        let trace = traceparent(request.metadata());
-        let (span, traceparent) = span::rpc("airut.v1.PartnerService", method.name, &request_id, trace);
-        let (reply, answer) = oneshot::channel();
-        let (gateway, by) = (self.edge.gateway.clone(), caller.id().clone());
-        let verb = verb(Call { gateway: gateway.clone(), caller, traceparent }, request.into_inner());
-        // A task of its own: tonic drops this handler when the caller leaves.
-        let task = async move {
-            let answer = match verb.await {
-                Ok(answer) => Ok(answer),
-                Err(Unchanged::Refused(refusal)) => Err(gateway.reception.refuse(&by, method.path, refusal).await),
-                Err(Unchanged::Unwritten(refusal)) => Err(refusal),
-            };
-            // A caller who has left needs no answer; what was done is on record.
-            drop(reply.send(answer));
-            drop(permit);
-        };
-        self.edge.gateway.spawn(self.edge.gateway.calls.track_future(task.traced(span.clone())));
-        let answer = answer.await.unwrap_or_else(|_| Err(Refusal::new(Reason::NotServing)));
-        answer.map(Response::new).map_err(|refusal| {
-            span::refused(&span, refusal.reason.code());
-            self.edge.status(&refusal, &request_id)
-        })
     }
 }
 
@@ -137,7 +66,7 @@ impl PartnerEdge {
 impl PartnerService for PartnerEdge {
     async fn get_self(&self, request: Request<GetSelfRequest>) -> Result<Response<GetSelfResponse>, Status> {
         let verb = |call: Call, _| async move { Ok(GetSelfResponse { partner: Some(message(call.caller.entry())) }) };
-        self.answer(method!("GetSelf"), request, verb).await
+        self.edge.carry_out(method!("airut.v1.PartnerService", "GetSelf"), request, verb).await
     }
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
@@ -145,7 +74,7 @@ impl PartnerService for PartnerEdge {
             change::require_operator(&call.caller)?;
             Ok(page(&call.gateway.folds.registry(), &Page::try_from(request)?))
         };
-        self.answer(method!("List"), request, verb).await
+        self.edge.carry_out(method!("airut.v1.PartnerService", "List"), request, verb).await
     }
 
     async fn apply(&self, request: Request<ApplyRequest>) -> Result<Response<ApplyResponse>, Status> {
@@ -156,7 +85,7 @@ impl PartnerService for PartnerEdge {
             let expected = expected.map_err(|_| invalid("expected_version", "must not be negative"))?;
             Ok(ApplyResponse { partner: call.change(Change::Apply { partner, expected }).await? })
         };
-        self.answer(method!("Apply"), request, verb).await
+        self.edge.carry_out(method!("airut.v1.PartnerService", "Apply"), request, verb).await
     }
 
     async fn suspend(&self, request: Request<SuspendRequest>) -> Result<Response<SuspendResponse>, Status> {
@@ -165,7 +94,7 @@ impl PartnerService for PartnerEdge {
             let id = airut_wire::partner_id("partner_id", &request.partner_id)?;
             Ok(SuspendResponse { partner: call.change(Change::Suspend(id)).await? })
         };
-        self.answer(method!("Suspend"), request, verb).await
+        self.edge.carry_out(method!("airut.v1.PartnerService", "Suspend"), request, verb).await
     }
 
     async fn revoke_certificate(
@@ -178,7 +107,7 @@ impl PartnerService for PartnerEdge {
             let fingerprint = airut_wire::fingerprint("fingerprint", &request.fingerprint)?;
             Ok(RevokeCertificateResponse { partner: call.change(Change::Revoke(id, fingerprint)).await? })
         };
-        self.answer(method!("RevokeCertificate"), request, verb).await
+        self.edge.carry_out(method!("airut.v1.PartnerService", "RevokeCertificate"), request, verb).await
     }
 
     async fn register_certificate(
@@ -194,7 +123,7 @@ impl PartnerService for PartnerEdge {
                 .map_err(|reason| invalid("certificate", format!("is refused as {reason}")))?;
             Ok(RegisterCertificateResponse { partner: call.change(Change::Register(certificate)).await? })
         };
-        self.answer(method!("RegisterCertificate"), request, verb).await
+        self.edge.carry_out(method!("airut.v1.PartnerService", "RegisterCertificate"), request, verb).await
     }
 }
 

@@ -12,7 +12,10 @@ use airut_domain::{
     registry::{Entry, PartnerApplied, Registry},
 };
 
-use crate::gateway::{Gateway, Unproposed};
+use crate::{
+    edge::Unanswered,
+    gateway::{Gateway, Unproposed},
+};
 
 /// Somebody else may change the same partner at the same time: then what they made of it is looked at again.
 const TRIES: usize = 5;
@@ -32,14 +35,6 @@ enum InForce {
     Before(Entry),
     /// Since the record of this call.
     Now(Entry),
-}
-
-/// Why a change is not in force.
-pub(crate) enum Unchanged {
-    /// It was refused, which is not on record yet.
-    Refused(Refusal),
-    /// It could not be recorded, or nobody knows: what to answer.
-    Unwritten(Refusal),
 }
 
 impl Gateway {
@@ -67,7 +62,7 @@ impl Gateway {
         let change = match self.change(|registry| Ok(change::from_file(registry, &partner, source)), "").await {
             Ok(InForce::Before(_)) => Change::Unchanged(partner.id.clone()),
             Ok(InForce::Now(entry)) => Change::Applied(partner.id.clone(), entry.version),
-            Err(Unchanged::Refused(refusal) | Unchanged::Unwritten(refusal)) => return Err(refusal),
+            Err(Unanswered::Refused(refusal) | Unanswered::Unwritten(refusal)) => return Err(refusal),
         };
         self.files.lock().unwrap_or_else(PoisonError::into_inner).insert(partner.id, source);
         Ok(change)
@@ -82,7 +77,7 @@ impl Gateway {
         by: &PartnerId,
         change: &change::Change,
         traceparent: &str,
-    ) -> Result<Entry, Unchanged> {
+    ) -> Result<Entry, Unanswered> {
         match self.change(|registry| change::judge(registry, by, change), traceparent).await? {
             InForce::Before(entry) | InForce::Now(entry) => Ok(entry),
         }
@@ -92,9 +87,9 @@ impl Gateway {
         &self,
         judge: impl Fn(&Registry) -> Result<Step, Refusal>,
         traceparent: &str,
-    ) -> Result<InForce, Unchanged> {
+    ) -> Result<InForce, Unanswered> {
         for _ in 0..=TRIES {
-            let applied = match judge(&self.folds.registry()).map_err(Unchanged::Refused)? {
+            let applied = match judge(&self.folds.registry()).map_err(Unanswered::Refused)? {
                 Step::None(entry) => return Ok(InForce::Before(entry)),
                 Step::Append(applied) => applied,
             };
@@ -103,11 +98,11 @@ impl Gateway {
                     let PartnerApplied { version, partner, source, .. } = accepted.command().clone();
                     return Ok(InForce::Now(Entry { version, partner, source }));
                 }
-                Err(Unproposed::Unwritten(refusal)) => return Err(Unchanged::Unwritten(refusal)),
+                Err(Unproposed::Unwritten(refusal)) => return Err(Unanswered::Unwritten(refusal)),
                 Err(Unproposed::Void(_)) => {}
             }
             tokio::time::sleep(self.world.jittered(Duration::from_millis(20))).await;
         }
-        Err(Unchanged::Unwritten(Refusal::new(Reason::OutcomeUnknown)))
+        Err(Unanswered::Unwritten(Refusal::new(Reason::OutcomeUnknown)))
     }
 }

@@ -537,3 +537,28 @@ async fn an_offer_whose_outcome_is_unknown_is_given_back_and_not_left_to_its_lea
     let delivery = tokio::time::timeout(Duration::from_secs(3), collector.delivery()).await.expect("it is given back");
     assert_eq!(id(&delivery), "m-2");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_transfer_that_may_be_on_record_is_told_as_unknown_and_is_no_refusal() {
+    let sandbox = Sandbox::start().await;
+    send(&sandbox, message("m-1")).await;
+    let mut collector = Collector::open(&sandbox, 0, "pirkanmaa", 1).await;
+    let delivery = collector.delivery().await;
+    let context = message("m-1").context;
+    let transfer =
+        v1::TransferRequest { delivery_id: delivery.delivery_id.clone(), recipient: "helsinki".into(), context };
+    sandbox.faults(Faults { lose_acknowledgement: 1.0, ..Faults::default() });
+    let unknown = soon(client(&sandbox, 0, "pirkanmaa").transfer(transfer)).await.unwrap_err();
+    sandbox.faults(Faults::default());
+    assert_eq!(reason(&unknown), Reason::OutcomeUnknown);
+    sandbox.caught_up().await;
+    assert_eq!(sandbox.refusals(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_became_of_a_message_is_not_shown_by_a_registry_that_may_be_out_of_date() {
+    let sandbox = crate::rights::with_a_registry_that_is_not_read().await;
+    let request = v1::TrackRequest { sender: "kela".into(), message_id: "m-1".into() };
+    let refused = soon(client(&sandbox, 1, "pirkanmaa").track(request)).await.unwrap_err();
+    assert_eq!(reason(&refused), Reason::RegistryStale);
+}

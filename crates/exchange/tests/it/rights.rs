@@ -62,7 +62,7 @@ async fn a_repeat_is_judged_anew() {
 
 /// A sandbox whose gateway does not come to see a change of the registry for half a minute or more, and everything else at
 /// once.
-async fn with_a_registry_that_is_not_read() -> Sandbox {
+pub(crate) async fn with_a_registry_that_is_not_read() -> Sandbox {
     let sandbox = Sandbox::with_gateways(2).await;
     sandbox.responder(1, 8).await.keeps_answering();
     let before = sandbox.gateways[1].folds().registry();
