@@ -229,6 +229,8 @@ async fn of_two_ledgers_one_is_at_work_and_the_other_takes_over() {
     write(ground.log(), ChaCha8Rng::from_rng(&mut rng)).await;
     timeout(PATIENCE, signed_by_one.wait_for(signed(all(&ground)))).await.unwrap().unwrap();
     timeout(PATIENCE, signed_by_two.wait_for(signed(all(&ground)))).await.unwrap().unwrap();
+    // What the second one had begun meanwhile may still come.
+    tokio::time::sleep(PATIENCE).await;
     let before = ground.written_by(2);
     write(ground.log(), ChaCha8Rng::from_rng(&mut rng)).await;
     timeout(PATIENCE, signed_by_two.wait_for(signed(all(&ground)))).await.unwrap().unwrap();
