@@ -349,10 +349,11 @@ enum Progress {
     Done,
 }
 
-/// The caller may have gone; that is no concern of the log's. The room is given back last.
+/// The room is given back first, so that whoever is answered finds it free. The caller may have gone; that is no concern of the
+/// log's.
 fn answer<T>(to: oneshot::Sender<T>, outcome: T, room: OwnedSemaphorePermit) {
-    drop(to.send(outcome));
     drop(room);
+    drop(to.send(outcome));
 }
 
 fn written(records: &[Arc<Stored>]) -> usize {
