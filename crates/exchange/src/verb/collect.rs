@@ -450,9 +450,14 @@ impl Collector {
     /// A settled delivery's credit is free again.
     fn settled(&mut self, result: &v1::SettlementResult) {
         let known = result.outcome != 0;
-        if let (Some((partition, offer)), true) = (airut_wire::delivery_from(&result.delivery_id), known)
-            && self.outstanding.get(&(partition, offer.place)) == Some(&offer.number)
-        {
+        if let (Some((partition, offer)), true) = (airut_wire::delivery_from(&result.delivery_id), known) {
+            self.holds_no_more(partition, offer);
+        }
+    }
+
+    /// The collector has this delivery no more; a later offer of the same message it still has.
+    fn holds_no_more(&mut self, partition: Partition, offer: Offer) {
+        if self.outstanding.get(&(partition, offer.place)) == Some(&offer.number) {
             self.outstanding.remove(&(partition, offer.place));
         }
     }
@@ -474,7 +479,7 @@ impl Collector {
             if !self.gateway.may_leave(&self.collects.recipient, &ready, now) {
                 // Its lease ends, or has: nothing was shown.
                 let (gateway, partition, offer) = (self.gateway.clone(), ready.partition, ready.offer);
-                self.outstanding.remove(&(partition, offer.place));
+                self.holds_no_more(partition, offer);
                 self.gateway.spawn(async move { gateway.give_back(partition, vec![offer]).await });
                 continue;
             }
