@@ -174,6 +174,33 @@ impl Message {
         }
     }
 
+    /// The record that made it a dead letter; none when it is not one.
+    pub fn died_in(&self) -> Option<u64> {
+        match self.phase {
+            Phase::Dead { .. } => self.steps.last().map(|step| step.offset),
+            Phase::Waiting { .. } | Phase::Offered { .. } | Phase::Delivered { .. } => None,
+        }
+    }
+
+    /// How this offer of it was settled, if it was. Of a return its delay is not remembered, unless it was the last settlement.
+    pub(super) fn settled_before(&self, offer: u32) -> Option<Outcome> {
+        if let Some((number, outcome)) = &self.settled
+            && *number == offer
+        {
+            return Some(outcome.clone());
+        }
+        self.steps.iter().filter(|step| step.offer == offer).find_map(|step| match &step.kind {
+            StepKind::Delivered => Some(Outcome::Accepted),
+            StepKind::Returned => Some(Outcome::Returned(None)),
+            StepKind::Rejected(code) => Some(Outcome::Rejected(code.clone())),
+            StepKind::Offered
+            | StepKind::LeaseEnded
+            | StepKind::Expired
+            | StepKind::Transferred(_)
+            | StepKind::Redriven(_) => None,
+        })
+    }
+
     /// Whether its latest offer was made to somebody who has passed it on: that offer is nobody's to settle.
     pub(super) fn was_passed_on_since_offered(&self) -> bool {
         let turns = |step: &&Step| matches!(step.kind, StepKind::Offered | StepKind::Transferred(_));

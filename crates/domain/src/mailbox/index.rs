@@ -99,7 +99,10 @@ impl Mailbox {
                 }
             },
             Phase::Offered { until, .. } => way.set(&mut self.leases, (*until, place)),
-            Phase::Dead { .. } => way.set(&mut inbox.dead, place),
+            Phase::Dead { .. } => {
+                way.set(&mut inbox.dead, place);
+                way.set(&mut self.died, (message.died_in().unwrap_or_default(), place));
+            }
             Phase::Waiting { .. } | Phase::Delivered { .. } => {}
         }
         match message.phase {

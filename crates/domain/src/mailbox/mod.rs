@@ -69,10 +69,10 @@ impl Verdict {
             finished(offer.place.offset).filter(|batch| batch.forget_at().is_none_or(|forget| at.time < forget));
         let Some(batch) = batch else { return self };
         let Some(message) = batch.message(offer.place.item) else { return self };
-        Self::Void(match &message.settled {
+        Self::Void(match message.settled_before(offer.number) {
             _ if batch.recipient_of(message) != recipient => Void::NotTheirs,
-            Some((number, outcome)) if *number == offer.number => Void::Settled(outcome.clone()),
-            Some(_) | None => Void::LeaseLost,
+            Some(before) => Void::Settled(before),
+            None => Void::LeaseLost,
         })
     }
 }
@@ -146,6 +146,7 @@ pub struct Mailbox {
     leases: BTreeSet<(Timestamp, Place)>,
     expiring: BTreeSet<(Timestamp, Place)>,
     forgetting: BTreeSet<(Timestamp, u64)>,
+    died: BTreeSet<(u64, Place)>,
     sent: BTreeMap<PartnerId, Totals>,
 }
 
@@ -211,6 +212,11 @@ impl Mailbox {
     pub fn dead_letters_from(&self, sender: &PartnerId) -> impl Iterator<Item = Place> {
         let dead = self.inboxes.values().flat_map(|inbox| &inbox.dead).copied();
         dead.filter(move |place| self.batch(place.offset).is_some_and(|batch| batch.sender == *sender))
+    }
+
+    /// The dead letters that records from this offset on made, in the order of those records.
+    pub fn died_from(&self, offset: u64) -> impl Iterator<Item = (u64, Place)> {
+        self.died.range((offset, Place { offset: 0, item: 0 })..).copied()
     }
 
     /// What has not ended of what was sent to the partner.
@@ -383,10 +389,8 @@ impl Mailbox {
         if *batch.recipient_of(message) != settled.recipient {
             return Verdict::Void(Void::NotTheirs);
         }
-        if let Some((number, outcome)) = &message.settled
-            && *number == offer.number
-        {
-            return Verdict::Void(Void::Settled(outcome.clone()));
+        if let Some(before) = message.settled_before(offer.number) {
+            return Verdict::Void(Void::Settled(before));
         }
         // A late settlement counts unless the message was offered again.
         if offer.number == 0 || offer.number != message.offers || message.was_passed_on_since_offered() {
@@ -513,10 +517,8 @@ impl Mailbox {
         if batch.recipient_of(message) != recipient {
             return Err(Void::NotTheirs);
         }
-        if let Some((number, outcome)) = &message.settled
-            && *number == offer.number
-        {
-            return Err(Void::Settled(outcome.clone()));
+        if let Some(before) = message.settled_before(offer.number) {
+            return Err(Void::Settled(before));
         }
         if offer.number == 0 || message.offers != offer.number { Err(Void::LeaseLost) } else { Ok(message) }
     }

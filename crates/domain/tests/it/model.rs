@@ -46,6 +46,8 @@ pub(crate) struct Message {
     pub(crate) failed: u32,
     /// The settlement that counted last.
     pub(crate) settled: Option<(u32, Outcome)>,
+    /// Those that counted before; of a return only that it was one.
+    earlier: Vec<(u32, Outcome)>,
     pub(crate) redriven: bool,
     /// After how many offers it was passed on.
     pub(crate) passed_on: Option<u32>,
@@ -118,9 +120,8 @@ impl Message {
         if self.recipient != *recipient {
             return Err(Void::NotTheirs);
         }
-        if let Some((number, outcome)) = &self.settled
-            && *number == offer.number
-        {
+        let settled = self.settled.iter().chain(&self.earlier).find(|(number, _)| *number == offer.number);
+        if let Some((_, outcome)) = settled {
             return Err(Void::Settled(outcome.clone()));
         }
         // An offer that was made before it was passed on is nobody's any more.
@@ -298,6 +299,7 @@ impl Model {
             offers: Vec::new(),
             failed: 0,
             settled: None,
+            earlier: Vec::new(),
             redriven: false,
             passed_on: None,
         });
@@ -351,7 +353,11 @@ impl Model {
                 }
             }
         };
-        message.settled = Some((offer.number, outcome.clone()));
+        let before = message.settled.replace((offer.number, outcome.clone()));
+        message.earlier.extend(before.map(|(number, outcome)| match outcome {
+            Outcome::Returned(_) => (number, Outcome::Returned(None)),
+            Outcome::Accepted | Outcome::Rejected(_) => (number, outcome),
+        }));
         Ok(offer.number)
     }
 
