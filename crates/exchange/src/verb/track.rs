@@ -3,7 +3,7 @@
 use airut_domain::{
     id::{MessageId, PartnerId},
     mailbox::{Batch, Message, Phase, Step, StepKind, Void, Why},
-    message::{LONGEST, Offer, Place, Redriven},
+    message::{DEAD_KEPT, LONGEST, Offer, Place, Redriven},
     partition::{Partition, Position, parse_place},
     refusal::{Reason, Refusal, Violation},
     registry::VerifiedPartner,
@@ -191,8 +191,12 @@ impl Gateway {
         }
         let catalogue = self.catalogue.load();
         let lifetime = catalogue.types().find(&batch.terms.message_type).map_or(LONGEST, |known| known.lifetime());
-        // Every message ends before its dead letter would have been forgotten.
-        let expires = (self.world.now() + lifetime).min(message.dead_until(batch.at));
+        let (now, latest) = (self.world.now(), batch.at + DEAD_KEPT);
+        // Every message ends within 21 days; a dead letter may be kept a while longer, to be seen.
+        if now >= latest {
+            return Err(Refusal::new(Reason::NotADeadLetter));
+        }
+        let expires = (now + lifetime).min(latest);
         if planted!(RedrivenUnrecorded) {
             return Ok(());
         }
