@@ -94,6 +94,10 @@ mod bugs {
         IdsForgottenEarly,
         /// Does not remember which ids belong to what was finished.
         FinishedIdsLost,
+        /// Tells of no message whose attempts were used up, nor of one that was rejected.
+        OnlyExpiredTold,
+        /// Tells of a dead letter under an id of its own.
+        ToldByEach,
         /// Lists dead letters to their recipients alone.
         SenderSeesNoDeadLetters,
         /// Leaves leases that nobody settled.

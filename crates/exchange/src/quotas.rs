@@ -36,6 +36,13 @@ struct Sent {
 #[derive(Debug)]
 pub(crate) struct InFlight(Option<(Quotas, PartnerId)>);
 
+impl InFlight {
+    /// What the exchange itself sends on a partner's behalf is not counted.
+    pub(crate) const fn uncounted() -> Self {
+        Self(None)
+    }
+}
+
 impl Quotas {
     /// Lets a message of so many bytes pass, or says that its sender has to wait. `stored` is what has not ended of what it sent.
     pub(crate) fn admit(

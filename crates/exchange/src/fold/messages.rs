@@ -6,7 +6,7 @@ use std::{
 };
 
 use airut_domain::{
-    id::{MessageId, PartnerId, StreamId},
+    id::{MessageId, MessageType, PartnerId, StreamId},
     mailbox::{Batch, Known, Message, Phase, Totals, Verdict, Void},
     message::{Offer, Place},
     partition::{Partition, Position},
@@ -74,6 +74,16 @@ pub(crate) struct Lapsed {
     pub(crate) until: Timestamp,
     /// Whether the stream is held by this gateway.
     pub(crate) own: bool,
+}
+
+/// A dead letter, and the record that made it one.
+#[derive(Clone, Debug)]
+pub(crate) struct Died {
+    pub(crate) offset: u64,
+    pub(crate) place: Place,
+    pub(crate) at: Timestamp,
+    pub(crate) message_type: MessageType,
+    pub(crate) recipient: PartnerId,
 }
 
 /// A message whose time is over.
@@ -201,6 +211,21 @@ impl Folds {
             (partition, overdue.collect())
         };
         shared.state.mailboxes.all().map(of).filter(|(_, overdue): &(_, Vec<_>)| !overdue.is_empty()).collect()
+    }
+
+    /// The dead letters of a partition that were made so by records beyond this place, in the order of those records, at most so
+    /// many.
+    pub(crate) fn died_after(&self, partition: Partition, after: (u64, Place), limit: usize) -> Vec<Died> {
+        let shared = self.lock();
+        let mailbox = shared.state.mailboxes.of(partition);
+        let later = mailbox.died_from(after.0).filter(|died| *died > after);
+        let died = later.filter_map(|(offset, place)| {
+            let (batch, message) = mailbox.message(place)?;
+            let Phase::Dead { at, .. } = message.phase else { return None };
+            let recipient = batch.recipient_of(message).clone();
+            Some(Died { offset, place, at, message_type: batch.terms.message_type.clone(), recipient })
+        });
+        died.take(limit).collect()
     }
 
     /// A message that is not finished, as it stands.

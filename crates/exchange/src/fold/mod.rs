@@ -37,7 +37,7 @@ use airut_domain::{
 };
 use airut_log::{Positions, Recorded, Tail, TailError};
 pub(crate) use changes::Changes;
-pub(crate) use messages::{AcceptedItem, Decided, Lapsed};
+pub(crate) use messages::{AcceptedItem, Decided, Died, Lapsed};
 pub use state::FoldError;
 pub(crate) use state::Void;
 use state::{Open, State, Word};

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     Collecting,
-    support::{message, partner, partners, right},
+    support::{message, partner, partners},
 };
 
 /// What a collector asked for, by delivery.
@@ -371,9 +371,8 @@ pub(super) fn definitions(id: &str) -> Vec<Partner> {
         };
         return vec![whole.clone(), Partner { quota: Some(quota), ..whole }];
     }
-    let mut narrow = right(airut_domain::delivery::Direction::Receive, &["kela"]);
-    narrow.message_types.retain(|known| known.as_str() == "notice");
-    let narrower = Partner { deliveries: vec![narrow], ..whole.clone() };
+    let mut narrower = whole.clone();
+    narrower.deliveries[0].message_types.retain(|known| known.as_str() == "notice");
     let suspended = Partner { state: airut_domain::partner::State::Suspended, ..whole.clone() };
     let none = Partner { contracts: whole.contracts.clone(), ..partner(id, whole.kind, vec![]) };
     vec![whole.clone(), whole, narrower, suspended, none]

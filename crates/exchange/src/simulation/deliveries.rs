@@ -9,6 +9,7 @@
 //! - Of one ordering key the messages are taken in in the order of their acceptance, and those of one stream are accepted in the
 //!   order in which they were sent. A dead letter is passed over, or waited for, as its type says.
 //! - In the end each is delivered, a dead letter that both parties see with what was said of it, or kept back by one.
+//! - Of each dead letter its sender is told by one notice, where both parties had the right to it from then on; of nothing else.
 //! - What a recipient says of a rejection is in no header.
 
 use std::{
@@ -18,7 +19,7 @@ use std::{
 };
 
 use airut_domain::{
-    delivery::Direction,
+    delivery::{Direction, Right},
     keys::{Digest, commitment},
     mailbox::{Phase, Void},
     merkle,
@@ -44,6 +45,9 @@ use crate::support::{Ground, receipt_key};
 
 /// What every text of a rejection begins with.
 pub(super) const TEXT: &str = "lives elsewhere";
+
+/// The type of the notices of dead letters.
+const NOTICE: &str = "dead-letter-notice";
 
 /// Where nothing goes wrong, whoever leaves has nothing any more after this.
 const GIVEN_BACK: Duration = Duration::from_secs(4);
@@ -73,6 +77,10 @@ pub(super) struct Deliveries {
     void: BTreeMap<(At, Option<String>), Void>,
     /// Messages that others of their key need not wait for: passed on, or dead letters at some time.
     left_order: BTreeSet<At>,
+    /// Dead letters: the record that made each of them one, and when.
+    died: BTreeMap<At, (u64, Timestamp)>,
+    /// The ids of notices that there may be.
+    notices: BTreeSet<String>,
     receipts: BTreeMap<String, Statement>,
     /// Settlements that counted.
     settled: BTreeMap<(Partition, Offer), Outcome>,
@@ -124,6 +132,8 @@ impl Deliveries {
             keys: BTreeMap::new(),
             void: BTreeMap::new(),
             left_order: BTreeSet::new(),
+            died: BTreeMap::new(),
+            notices: BTreeSet::new(),
             receipts: BTreeMap::new(),
             settled: BTreeMap::new(),
             texts: BTreeMap::new(),
@@ -276,6 +286,15 @@ impl Deliveries {
         };
         let out_of_the_way = self.models[&partition].messages.iter().filter(out_of_the_way);
         self.left_order.extend(out_of_the_way.map(|message| (partition, message.place)));
+        for message in &self.models[&partition].messages {
+            let at = (partition, message.place);
+            if !message.is_dead() {
+                self.died.remove(&at);
+            } else if !self.died.contains_key(&at) {
+                self.died.insert(at, (offset, stored.stamp));
+                self.notices.insert(notice(at, offset));
+            }
+        }
     }
 
     fn find(&self, (partition, place): At) -> Option<&Message> {
@@ -565,6 +584,7 @@ impl Deliveries {
             }
         }
         broken.extend(self.sent_out_of_order());
+        broken.extend(self.told_wrongly(now));
         broken.into_iter().for_each(|how| self.broken(how));
     }
 
@@ -597,6 +617,43 @@ impl Deliveries {
             }
         }
         broken
+    }
+
+    /// Dead letters that their senders were not told of, and notices that should not be.
+    fn told_wrongly(&self, now: Timestamp) -> Vec<String> {
+        let mut broken = Vec::new();
+        let is_notice = |message: &Message| message.terms.message_type.as_str() == NOTICE;
+        for (at, (offset, died)) in &self.died {
+            let Some(message) = self.find(*at).filter(|message| !is_notice(message)) else { continue };
+            let had_right = self.had_right_since(message.recipient.as_str(), Direction::Send, *died)
+                && self.had_right_since(message.sender.as_str(), Direction::Receive, *died);
+            if had_right && *died + 2 * SWEPT < now && self.find_id(&notice(*at, *offset)).is_empty() {
+                broken.push(format!("{}: is a dead letter, and its sender is not told", message.id));
+            }
+        }
+        for message in self.models.values().flat_map(|model| &model.messages).filter(|message| is_notice(message)) {
+            if !self.notices.contains(message.id.as_str()) {
+                broken.push(format!("{}: a notice of nothing", message.id));
+            }
+        }
+        broken
+    }
+
+    /// Whether the partner has had the right to notices since then, and for as long before as anybody may go by what was: for long
+    /// enough to tell of it where nothing goes wrong, and else ever since.
+    fn had_right_since(&self, partner: &str, direction: Direction, since: Timestamp) -> bool {
+        let Some(versions) = self.definitions.get(partner) else { return false };
+        let ended = |version: usize| versions.get(version + 1).map(|(stamp, _)| stamp.as_millis());
+        let grace = if self.weather == Weather::Foul { GRACE_MS } else { 2_000 };
+        let later = |version: usize| ended(version).is_none_or(|ended| ended >= since.as_millis() - grace);
+        let in_time = |began: Timestamp| self.weather == Weather::Foul || began <= since + SWEPT;
+        let then = versions.iter().enumerate().filter(|(version, (began, _))| later(*version) && in_time(*began));
+        then.map(|(_, version)| version).all(|(_, definition)| {
+            let notices = |right: &Right| {
+                right.direction == direction && right.message_types.iter().any(|name| name.as_str() == NOTICE)
+            };
+            definition.state == State::Active && definition.deliveries.iter().any(notices)
+        })
     }
 
     /// Where nothing goes wrong, nothing stays with a collector that has gone.
@@ -637,6 +694,11 @@ impl Deliveries {
         })
         .collect()
     }
+}
+
+/// What a notice of this dead letter is called, and nothing else.
+fn notice((partition, place): At, died_in: u64) -> String {
+    format!("dead-letter/{}/{died_in}/{}/{}", partition.number, place.offset, place.item)
 }
 
 /// How a message must be seen by both parties.

@@ -313,7 +313,7 @@ fn those_of_messages(run: &Run) -> Vec<JoinHandle<()>> {
         players.push(tokio::spawn(senders::sender(run.clone())));
         players.push(tokio::spawn(senders::stream_sender(run.clone(), number)));
     }
-    for partner in ["pirkanmaa", "pirkanmaa", "pirkanmaa", "helsinki", "helsinki"] {
+    for partner in ["pirkanmaa", "pirkanmaa", "pirkanmaa", "helsinki", "helsinki", "kela"] {
         players.push(tokio::spawn(collectors::collector(run.clone(), partner, Manner::Any)));
     }
     for partner in ["pirkanmaa", "helsinki"] {
@@ -327,7 +327,7 @@ fn those_of_messages(run: &Run) -> Vec<JoinHandle<()>> {
 
 /// Everybody has all rights again, and is there to take in whatever waits.
 async fn collect_the_rest(run: &Run) {
-    for partner in ["pirkanmaa", "helsinki"] {
+    for partner in ["pirkanmaa", "helsinki", "kela"] {
         tokio::spawn(collectors::collector(run.clone(), partner, Manner::Diligent));
     }
     // What was begun when everything still went wrong may take a right away once more.
@@ -364,7 +364,7 @@ async fn both_parties_see_all(run: &Run) {
                 run.broken(format_args!("{partner} sees the dead letters {listed:?}, not {listable:?}"));
             }
             for expected in expected.iter().filter(theirs) {
-                let request = v1::TrackRequest { sender: "kela".into(), message_id: expected.id.clone() };
+                let request = v1::TrackRequest { sender: expected.sender.clone(), message_id: expected.id.clone() };
                 let Some(caller) = life.caller(partner) else { continue };
                 match life.gateway.track(&caller, request).await {
                     Ok(tracked) if tracked.state() == expected.state => {}

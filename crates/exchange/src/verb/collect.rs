@@ -355,7 +355,7 @@ impl Collector {
             return;
         }
         let streams = gateway.folds.streams_of(&self.collects.recipient, StreamKind::Collects);
-        let shares = Shares::new(&self.collects.stream, streams.iter().map(|opened| &opened.stream));
+        let shares = Shares::new(self.collects.stream.as_str(), streams.iter().map(|opened| opened.stream.as_str()));
         let patience = gateway.world.jittered(OWNER_FIRST);
         let all = partitions().cycle().skip(self.first as usize).take(Topic::Messages.partitions() as usize);
         self.first = (self.first + 1) % Topic::Messages.partitions();

@@ -1,6 +1,7 @@
 //! The verbs: one file each, to be read beside its page in docs/.
 
 pub(crate) mod collect;
+pub(crate) mod notice;
 pub(crate) mod offer;
 pub(crate) mod query_benefits;
 pub(crate) mod send;

@@ -142,20 +142,20 @@ pub(crate) fn partitions() -> impl Iterator<Item = Partition> + Clone {
     (0..Topic::Messages.partitions()).map(|number| Partition { topic: Topic::Messages, number })
 }
 
-/// Which of a partner's streams a message is for: by rendezvous hashing, so that the streams share the work and every gateway
-/// chooses alike.
+/// Which of several a message is for, a partner's streams or the gateways: by rendezvous hashing, so that they share the work and
+/// every gateway chooses alike.
 pub(crate) struct Shares {
     own: u64,
     others: Vec<u64>,
 }
 
 impl Shares {
-    pub(crate) fn new<'a>(own: &StreamId, streams: impl Iterator<Item = &'a StreamId>) -> Self {
-        let hash = |stream: &StreamId| {
-            let digest = Digest::of(stream.as_str().as_bytes());
+    pub(crate) fn new<'a>(own: &str, all: impl Iterator<Item = &'a str>) -> Self {
+        let hash = |name: &str| {
+            let digest = Digest::of(name.as_bytes());
             u64::from_be_bytes(*digest.0.first_chunk().expect("32 bytes"))
         };
-        Self { own: hash(own), others: streams.filter(|stream| *stream != own).map(hash).collect() }
+        Self { own: hash(own), others: all.filter(|name| *name != own).map(hash).collect() }
     }
 
     pub(crate) fn is_own(&self, partition: Partition, place: Place) -> bool {

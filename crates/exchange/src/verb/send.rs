@@ -206,6 +206,32 @@ impl Gateway {
                 return early.reply(turn.as_ref(), reply, Err(refusal));
             }
         };
+        self.put_in_lane(judged, turn, reply, traceparent, in_flight);
+    }
+
+    /// Sends a message that the exchange made on the sender's behalf, if the contracts of both parties grant it; otherwise
+    /// nothing is sent and nothing recorded.
+    pub(crate) async fn send_on_behalf(&self, caller: VerifiedPartner, request: v1::SendRequest) -> Option<Outcome> {
+        let sending = Sending { caller, request, traceparent: String::new() };
+        let (read, known) = self.read_message(&sending).ok()?;
+        if known.is_some() {
+            return None;
+        }
+        let judged = self.judge_message(sending, read).ok()?;
+        let (reply, told) = oneshot::channel();
+        self.put_in_lane(judged, None, ReplyTo::Call(reply), String::new(), InFlight::uncounted());
+        Some(told.await.unwrap_or(Err(Refusal::new(Reason::OutcomeUnknown))))
+    }
+
+    /// What comes of the message does not depend on anybody waiting for it.
+    fn put_in_lane(
+        &self,
+        judged: Judged,
+        turn: Option<Turn>,
+        reply: ReplyTo,
+        traceparent: String,
+        in_flight: InFlight,
+    ) {
         let Judged { sender, partition, recipient, terms, item, salt, payload_sha256, body } = judged;
         let lane = (partition, sender);
         let waiting = Waiting {

@@ -128,7 +128,8 @@ impl Gateway {
         Ok(v1::ListDeadLettersResponse { dead_letters, next_page_token: last.unwrap_or_default() })
     }
 
-    async fn dead_letter(&self, partition: Partition, place: Place) -> Option<v1::DeadLetter> {
+    /// A dead letter as both of its parties see it; none when it is none any more.
+    pub(crate) async fn dead_letter(&self, partition: Partition, place: Place) -> Option<v1::DeadLetter> {
         let (mut letter, rejected) = self.folds.with_message(partition, place, |batch, message| {
             let Phase::Dead { why, at } = &message.phase else { return None };
             let code = match why {

@@ -239,6 +239,71 @@ async fn a_rejection_reaches_the_sender_with_its_reason() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_a_dead_letter_its_sender_is_told_once_whatever_gateways_come_and_go() {
+    let sandbox = Sandbox::with_gateways(2).await;
+    send(&sandbox, message("m-1")).await;
+    let mut county = Collector::open(&sandbox, 1, "pirkanmaa", 8).await;
+    let delivery = county.delivery().await;
+    let rejected = Rejected { code: "WRONG_COUNTY".into(), text: "The person lives elsewhere.".into() };
+    county.settle(&delivery, How::Rejected(rejected)).await;
+    let mut kela = Collector::open(&sandbox, 0, "kela", 8).await;
+    let began = tokio::time::Instant::now();
+    let notice = kela.delivery().await;
+    assert!(began.elapsed() < Duration::from_secs(2));
+    let told = notice.message.clone().unwrap();
+    assert_eq!((notice.sender.as_str(), told.message_type.as_str()), ("pirkanmaa", "dead-letter-notice"));
+    assert_eq!((told.subject_id, told.recipient.as_str()), (message("m-1").subject_id, "kela"));
+    let payload: serde_json::Value = serde_json::from_slice(&told.payload).unwrap();
+    assert_eq!((&payload["message_id"], &payload["message_type"]), (&"m-1".into(), &"notice".into()));
+    assert_eq!((&payload["code"], &payload["recipient"]), (&"WRONG_COUNTY".into(), &"pirkanmaa".into()));
+    assert_eq!(payload["text"], "The person lives elsewhere.");
+    // Of a notice that is rejected nobody is told.
+    kela.settle(&notice, How::Rejected(Rejected { code: "NOT_NEEDED".into(), text: String::new() })).await;
+    let again = sandbox.ground.gateway("gateway-again", airut_exchange::FoldStore::Memory).await.unwrap();
+    assert!(kela.hears_nothing(Duration::from_secs(60)).await);
+    assert!(county.hears_nothing(Duration::from_secs(60)).await);
+    again.stop(Duration::from_secs(1)).await;
+    // A redriven message that dies once more is another dead letter.
+    let redrive = v1::RedriveRequest { sender: "kela".into(), message_ids: vec!["m-1".into()] };
+    soon(client(&sandbox, 0, "kela").redrive(redrive)).await.unwrap();
+    let delivery = county.delivery().await;
+    county.settle(&delivery, How::Rejected(Rejected { code: "STILL_WRONG".into(), text: String::new() })).await;
+    let payload: serde_json::Value = serde_json::from_slice(&kela.delivery().await.message.unwrap().payload).unwrap();
+    assert_eq!(payload["code"], "STILL_WRONG");
+    assert!(sandbox.refusals().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_dead_letter_nobody_is_told_beyond_the_contracts() {
+    let sandbox = Sandbox::start().await;
+    let to_helsinki = v1::SendRequest { recipient: "helsinki".into(), ..message("m-1") };
+    send(&sandbox, to_helsinki).await;
+    let mut helsinki = Collector::open(&sandbox, 0, "helsinki", 8).await;
+    let mut kela = Collector::open(&sandbox, 0, "kela", 8).await;
+    let delivery = helsinki.delivery().await;
+    helsinki.settle(&delivery, How::Rejected(Rejected { code: "WRONG".into(), text: String::new() })).await;
+    assert!(kela.hears_nothing(Duration::from_secs(60)).await);
+    assert!(sandbox.refusals().is_empty(), "nobody has asked for anything");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_earlier_settlement_again_is_told_what_it_was_told_first() {
+    let sandbox = Sandbox::start().await;
+    send(&sandbox, message("m-1")).await;
+    let mut collector = Collector::open(&sandbox, 0, "pirkanmaa", 8).await;
+    let first = collector.delivery().await;
+    let returned = || How::Returned(Returned { delay: None });
+    assert_eq!(collector.settle(&first, returned()).await.outcome(), v1::settlement_result::Outcome::Returned);
+    let second = collector.delivery().await;
+    assert_eq!(collector.settle(&first, returned()).await.refusal, None);
+    collector.settle(&second, accepted()).await;
+    let again = collector.settle(&first, returned()).await;
+    assert_eq!((again.outcome(), again.refusal), (v1::settlement_result::Outcome::Returned, None));
+    let otherwise = collector.settle(&first, accepted()).await;
+    assert_eq!(otherwise.refusal.unwrap().reason, Reason::SettledOtherwise.code());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dead_letter_of_a_blocking_type_holds_up_its_key_until_it_is_redriven() {
     let sandbox = Sandbox::start().await;
     let blocking = |id: &str| v1::SendRequest { message_type: "blocking-notice".into(), ..keyed(id, "key") };

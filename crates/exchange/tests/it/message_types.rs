@@ -88,6 +88,8 @@ fn every_flow_of_kela_is_there() {
         "benefit-notification",
         "benefit-report",
         "birth-notice",
+        // None of Kela's: the exchange itself sends it.
+        "dead-letter-notice",
         "death-notice",
         "eessi-received",
         "eessi-sent",

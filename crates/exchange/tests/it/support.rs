@@ -481,8 +481,14 @@ pub(crate) fn partners() -> Vec<Partner> {
         contract("pension-processing", "395/2006", vec![grant(Category::Decision, &["old-age-pension"], 12, 0)]);
     let counties = &["pirkanmaa", "helsinki"];
     vec![
-        Partner { deliveries: vec![right(Direction::Send, counties)], ..partner("kela", PartnerKind::Kela, vec![]) },
-        receiver("pirkanmaa", PartnerKind::WellbeingServicesCounty, vec![social()]),
+        Partner {
+            deliveries: vec![right(Direction::Send, counties), of_dead_letters(Direction::Receive, "pirkanmaa")],
+            ..partner("kela", PartnerKind::Kela, vec![])
+        },
+        Partner {
+            deliveries: vec![right(Direction::Receive, &["kela"]), of_dead_letters(Direction::Send, "kela")],
+            ..partner("pirkanmaa", PartnerKind::WellbeingServicesCounty, vec![social()])
+        },
         receiver("helsinki", PartnerKind::Municipality, vec![social()]),
         partner("elo", PartnerKind::PensionProvider, vec![pension]),
     ]
@@ -503,6 +509,11 @@ pub(crate) fn right(direction: Direction, with: &[&str]) -> Right {
     }
 }
 
+/// The right to send or receive notices of dead letters.
+fn of_dead_letters(direction: Direction, with: &str) -> Right {
+    Right { message_types: ["dead-letter-notice".parse().unwrap()].into(), ..right(direction, &[with]) }
+}
+
 /// `notice`, of which a dead one lets the later ones of its key go on, and `blocking-notice`, of which it does not.
 pub(crate) fn message_types() -> MessageTypes {
     let notice = |name: &str, on_dead| Definition {
@@ -520,7 +531,12 @@ pub(crate) fn message_types() -> MessageTypes {
         expires_hours: 24,
         on_dead,
     };
-    [notice("notice", OnDead::Frees), notice("blocking-notice", OnDead::Blocks)].into_iter().collect()
+    let back = Definition {
+        from: ["kind:wellbeing-services-county".parse().unwrap(), "helsinki".parse().unwrap()].into(),
+        to: ["kela".parse().unwrap()].into(),
+        ..notice("dead-letter-notice", OnDead::Frees)
+    };
+    [notice("notice", OnDead::Frees), notice("blocking-notice", OnDead::Blocks), back].into_iter().collect()
 }
 
 /// A notice from `kela` to `pirkanmaa` about the first person.
