@@ -12,6 +12,7 @@ use airut_domain::{
     record::{Header, Stored},
 };
 use airut_wire::log_v1;
+use bytes::Bytes;
 use prost::Message;
 
 use crate::gateway::Gateway;
@@ -20,7 +21,7 @@ use crate::gateway::Gateway;
 const MOST_BYTES: usize = 64 * 1024 * 1024;
 
 /// The messages of one record, each as it was received.
-pub(crate) type Opened = Arc<Vec<Vec<u8>>>;
+pub(crate) type Opened = Arc<Vec<Bytes>>;
 
 /// Records that were read lately.
 #[derive(Debug, Default)]
@@ -58,7 +59,7 @@ impl Bodies {
             let size = match kept.records.remove(&oldest) {
                 Some(Body::Sealed(stored, _)) => stored.body.len(),
                 // The seal takes a few bytes more; the sum of what is kept stays about right.
-                Some(Body::Opened(messages)) => messages.iter().map(Vec::len).sum(),
+                Some(Body::Opened(messages)) => messages.iter().map(Bytes::len).sum(),
                 None => 0,
             };
             kept.bytes = kept.bytes.saturating_sub(size);
@@ -80,7 +81,7 @@ impl Gateway {
         };
         let opened = self.writer.open_body(&stored, &header).map_err(|cause| cause.to_string());
         let bodies =
-            opened.and_then(|body| log_v1::MessageBodies::decode(body.as_slice()).map_err(|cause| cause.to_string()));
+            opened.and_then(|body| log_v1::MessageBodies::decode(Bytes::from(body)).map_err(|cause| cause.to_string()));
         match bodies {
             Ok(bodies) => {
                 let opened = Arc::new(bodies.messages);

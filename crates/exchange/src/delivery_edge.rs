@@ -22,7 +22,8 @@ use crate::{
     edge::{Edge, method, traceparent},
     verb::{
         collect::{Collecting, few},
-        send::{Broken, ReplyTo, Sending},
+        send::{ReplyTo, Sending},
+        turns::Broken,
     },
 };
 

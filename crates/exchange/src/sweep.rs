@@ -8,7 +8,7 @@ use airut_domain::message::{Attempt, Expired, LeasesEnded, Offer};
 use crate::{
     gateway::Gateway,
     planted::planted,
-    verb::{collect::PULLED, offer::MOST_OFFERED},
+    verb::{offer::MOST_OFFERED, pull::PULLED},
 };
 
 /// How often to look.

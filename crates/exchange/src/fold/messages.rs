@@ -8,7 +8,7 @@ use std::{
 use airut_domain::{
     id::{MessageId, MessageType, PartnerId, StreamId},
     mailbox::{Batch, Known, Message, Phase, Totals, Verdict, Void},
-    message::{Offer, Place},
+    message::{Offer, Place, Terms},
     partition::{Partition, Position},
     time::Timestamp,
 };
@@ -84,6 +84,16 @@ pub(crate) struct Died {
     pub(crate) at: Timestamp,
     pub(crate) message_type: MessageType,
     pub(crate) recipient: PartnerId,
+}
+
+/// What is known of a message that is being offered.
+#[derive(Clone, Debug)]
+pub(crate) struct AsOffered {
+    pub(crate) sender: PartnerId,
+    /// The same for messages of one record that follow each other.
+    pub(crate) terms: Arc<Terms>,
+    pub(crate) at: Timestamp,
+    pub(crate) redriven: bool,
 }
 
 /// A message whose time is over.
@@ -226,6 +236,26 @@ impl Folds {
             Some(Died { offset, place, at, message_type: batch.terms.message_type.clone(), recipient })
         });
         died.take(limit).collect()
+    }
+
+    /// What is known of messages that are being offered, in their order; none of what is finished.
+    pub(crate) fn as_offered(
+        &self,
+        partition: Partition,
+        places: impl Iterator<Item = Place>,
+    ) -> Vec<Option<AsOffered>> {
+        let shared = self.lock();
+        let mailbox = shared.state.mailboxes.of(partition);
+        let mut latest: Option<(u64, Arc<Terms>)> = None;
+        let of = |place: Place| {
+            let (batch, message) = mailbox.message(place)?;
+            let terms = match &latest {
+                Some((offset, terms)) if *offset == place.offset => Arc::clone(terms),
+                Some(_) | None => Arc::clone(&latest.insert((place.offset, Arc::new(batch.terms.clone()))).1),
+            };
+            Some(AsOffered { sender: batch.sender.clone(), terms, at: batch.at, redriven: message.redriven })
+        };
+        places.map(of).collect()
     }
 
     /// A message that is not finished, as it stands.

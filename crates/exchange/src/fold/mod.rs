@@ -37,7 +37,7 @@ use airut_domain::{
 };
 use airut_log::{Positions, Recorded, Tail, TailError};
 pub(crate) use changes::Changes;
-pub(crate) use messages::{AcceptedItem, Decided, Died, Lapsed};
+pub(crate) use messages::{AcceptedItem, AsOffered, Decided, Died, Lapsed};
 pub use state::FoldError;
 pub(crate) use state::Void;
 use state::{Open, State, Word};
@@ -50,7 +50,10 @@ use told::Shared;
 use crate::{bodies::Bodies, reception::Current};
 
 /// How often the fold's file is written.
-const FLUSH_EVERY: Duration = Duration::from_millis(200);
+const FLUSH_EVERY: Duration = Duration::from_secs(1);
+
+/// How long to wait before the log is read again when it could not be.
+const READ_AGAIN: Duration = Duration::from_millis(200);
 
 /// As many records are taken in before others may run.
 const AT_ONCE: usize = 64;
@@ -183,7 +186,7 @@ impl Folds {
                     Ok(batch) => self.take_batch(&batch).await?,
                     Err(cause @ TailError::Unavailable(_)) => {
                         tracing::warn!(%cause, "the log can not be read; trying again");
-                        tokio::time::sleep(FLUSH_EVERY).await;
+                        tokio::time::sleep(READ_AGAIN).await;
                     }
                     Err(cause) => return Err(FoldError::Tail(cause)),
                 }

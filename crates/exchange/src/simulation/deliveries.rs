@@ -231,7 +231,7 @@ impl Deliveries {
                 }
                 let messages = log_v1::MessageBodies::decode(body.as_slice()).unwrap_or_default().messages;
                 for index in counted {
-                    let sent = messages.get(index).and_then(|body| v1::SendRequest::decode(body.as_slice()).ok());
+                    let sent = messages.get(index).and_then(|body| v1::SendRequest::decode(body.clone()).ok());
                     let place = Place { offset, item: u32::try_from(index).unwrap() };
                     let item = &accepted.items[index];
                     self.sent.insert((partition, place), (sent.unwrap_or_default(), item.commitment));
@@ -288,11 +288,11 @@ impl Deliveries {
         self.left_order.extend(out_of_the_way.map(|message| (partition, message.place)));
         for message in &self.models[&partition].messages {
             let at = (partition, message.place);
-            if !message.is_dead() {
+            if message.is_dead() {
+                let (died_in, _) = *self.died.entry(at).or_insert((offset, stored.stamp));
+                self.notices.insert(notice(at, died_in));
+            } else {
                 self.died.remove(&at);
-            } else if !self.died.contains_key(&at) {
-                self.died.insert(at, (offset, stored.stamp));
-                self.notices.insert(notice(at, offset));
             }
         }
     }

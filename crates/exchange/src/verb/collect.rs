@@ -6,14 +6,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
 use airut_domain::{
-    id::{PartnerId, StreamId},
+    id::StreamId,
     mailbox::{Batch, Message, Phase},
     member::{Event, StreamKind, StreamOpened},
-    message::{Offer, Place},
+    message::{Offer, Place, Terms},
     partition::{Partition, Topic},
     refusal::{Reason, Refusal, Violation},
     registry::VerifiedPartner,
@@ -27,7 +28,6 @@ use super::{
     settle::MOST_AT_ONCE,
 };
 use crate::{
-    fold::Changes,
     gateway::{Gateway, Unproposed},
     planted::planted,
 };
@@ -45,7 +45,7 @@ const MOST_UNDER_WAY: usize = 64;
 const OPENING: Duration = Duration::from_secs(10);
 
 /// How often a collector looks for what was returned for later, and for deliveries that it has lost.
-const LOOK: Duration = Duration::from_millis(250);
+pub(crate) const LOOK: Duration = Duration::from_millis(250);
 
 /// A message is its own stream's first; others offer it when it has waited for this long, and up to twice that.
 const OWNER_FIRST: Duration = Duration::from_secs(2);
@@ -55,9 +55,6 @@ const ASTRAY: Duration = Duration::from_secs(30);
 
 /// How often the end of a stream is tried to be recorded when the log is down.
 const CLOSING_TRIES: u32 = 10;
-
-/// The longest that a pull may wait.
-const LONGEST_PULL: Duration = Duration::from_secs(30);
 
 pub(crate) const METHOD: &str = "/airut.v1.DeliveryService/Collect";
 
@@ -82,6 +79,9 @@ enum Done {
     Said(Box<to::Message>),
 }
 
+/// The right to what was pushed last, within one poll: for longer it may not be relied on.
+type Judged = Option<(Arc<Terms>, bool)>;
+
 struct Collector {
     gateway: Gateway,
     collects: Collects,
@@ -96,6 +96,8 @@ struct Collector {
     /// The same for a while longer: the record of an offer whose outcome was unknown may come in after all.
     astray: BTreeMap<(Partition, Place), Timestamp>,
     under_way: usize,
+    /// Whether there may be something to offer that was not looked for.
+    may_offer: bool,
     answers: VecDeque<to::Message>,
     ready: VecDeque<Ready>,
     /// Where to begin looking, so that no partition is always the first.
@@ -166,6 +168,7 @@ impl Gateway {
             resting: BTreeSet::new(),
             astray: BTreeMap::new(),
             under_way: 0,
+            may_offer: true,
             answers: VecDeque::new(),
             ready: VecDeque::new(),
             first: 0,
@@ -180,126 +183,7 @@ impl Gateway {
         let id = format!("{prefix}{}/{:012x}", self.incarnation, number >> 16);
         id.parse().map_err(|_| Refusal::new(Reason::NotServing))
     }
-
-    /// Messages that wait, for a collector that holds no stream open.
-    pub(crate) async fn pull(
-        &self,
-        collector: &VerifiedPartner,
-        request: v1::PullRequest,
-    ) -> Result<v1::PullResponse, Refusal> {
-        let most = usize::try_from(request.max_messages).unwrap_or(0);
-        if !(1..=MOST_AT_ONCE).contains(&most) {
-            return Err(field("max_messages", format!("must be 1 to {MOST_AT_ONCE}")));
-        }
-        let wait = match request.wait {
-            None => Some(Duration::ZERO),
-            Some(wait) => airut_wire::span(wait, Duration::ZERO).filter(|wait| *wait <= LONGEST_PULL),
-        };
-        let wait = wait.ok_or_else(|| field("wait", "must be at most 30 seconds".to_owned()))?;
-        let lease = airut_wire::lease("lease", request.lease)?;
-        let collects = Collects { recipient: collector.id().clone(), stream: self.new_stream(PULLED)?, lease };
-        let changes = self.folds.collecting(&collects.recipient);
-        let pulled = self.pull_within(&collects, most, &changes, wait).await;
-        drop(changes);
-        self.folds.collects_no_more(collector.id());
-        Ok(v1::PullResponse { deliveries: self.give(&collects.recipient, pulled?)? })
-    }
-
-    /// The last checks of what was pulled, in the poll in which it leaves: offering it has taken its time. What can not be given
-    /// is given back.
-    fn give(&self, recipient: &PartnerId, pulled: Vec<Ready>) -> Result<Vec<v1::Delivery>, Refusal> {
-        let now = self.world.now();
-        let fault = if pulled.is_empty() {
-            None
-        } else if !self.folds.registry_is_current(now) {
-            Some(Reason::RegistryStale)
-        } else if self.folds.registry().current(recipient).is_none() {
-            Some(Reason::PartnerSuspended)
-        } else {
-            None
-        };
-        let is_good = |ready: &Ready| fault.is_none() && self.may_leave(recipient, ready, now);
-        let (good, withheld): (Vec<_>, Vec<_>) = pulled.into_iter().partition(is_good);
-        let mut offers: BTreeMap<Partition, Vec<Offer>> = BTreeMap::new();
-        for ready in withheld {
-            offers.entry(ready.partition).or_default().push(ready.offer);
-        }
-        for (partition, offers) in offers {
-            let gateway = self.clone();
-            self.spawn(self.calls.track_future(async move { gateway.give_back(partition, offers).await }));
-        }
-        match fault {
-            Some(reason) => Err(Refusal::new(reason)),
-            None => Ok(good.into_iter().map(|ready| ready.delivery).collect()),
-        }
-    }
-
-    /// Whether a message that was offered may still be shown: its lease runs, and the recipient's contract grants it.
-    fn may_leave(&self, recipient: &PartnerId, ready: &Ready, now: Timestamp) -> bool {
-        now < ready.until && self.may_be_given(recipient, &ready.sender, &ready.terms)
-    }
-
-    /// What there is now, or else what comes first. Only the waiting is cut short: what was offered is given.
-    async fn pull_within(
-        &self,
-        collects: &Collects,
-        most: usize,
-        changes: &Changes,
-        wait: Duration,
-    ) -> Result<Vec<Ready>, Refusal> {
-        let until = tokio::time::Instant::now() + wait;
-        let mut seen = changes.count();
-        loop {
-            let pulled = self.pull_now(collects, most).await?;
-            if !pulled.is_empty() || tokio::time::Instant::now() >= until {
-                return Ok(pulled);
-            }
-            let look = until.min(tokio::time::Instant::now() + LOOK);
-            tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return Err(Refusal::new(Reason::NotServing)),
-                changed = tokio::time::timeout_at(look, changes.beyond(&mut seen)) => drop(changed),
-            }
-        }
-    }
-
-    async fn pull_now(&self, collects: &Collects, most: usize) -> Result<Vec<Ready>, Refusal> {
-        let now = self.world.now();
-        if !self.folds.registry_is_current(now) {
-            return Err(Refusal::new(Reason::RegistryStale));
-        }
-        let mut pulled = Vec::new();
-        for partition in partitions() {
-            let room = (most - pulled.len()).min(MOST_OFFERED);
-            let found = self.folds.offerable(partition, &collects.recipient, now, room, |_, _| true);
-            let granted = self.granted(&collects.recipient, partition, found);
-            if granted.is_empty() {
-                continue;
-            }
-            pulled.extend(self.offer(collects, partition, granted).await);
-            if pulled.len() >= most {
-                break;
-            }
-        }
-        Ok(pulled)
-    }
-
-    /// Of these messages those that their recipient may be given.
-    fn granted(&self, recipient: &PartnerId, partition: Partition, places: Vec<Place>) -> Vec<Place> {
-        let mut judged: BTreeMap<u64, bool> = BTreeMap::new();
-        let mut granted = |place: &Place| {
-            *judged.entry(place.offset).or_insert_with(|| {
-                let terms =
-                    self.folds.with_message(partition, *place, |batch, _| (batch.sender.clone(), batch.terms.clone()));
-                terms.is_some_and(|(sender, terms)| self.may_be_given(recipient, &sender, &terms))
-            })
-        };
-        places.into_iter().filter(|place| granted(place)).collect()
-    }
 }
-
-/// How the streams of pulls are named. Nobody announces them; their leases end as those of a stream that was there.
-pub(crate) const PULLED: &str = "pull/";
 
 impl Collector {
     async fn run(&mut self, collecting: &mut Collecting, done: &mut mpsc::Receiver<Done>) -> Result<(), Refusal> {
@@ -311,7 +195,9 @@ impl Collector {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            self.offer_what_fits();
+            if std::mem::take(&mut self.may_offer) {
+                self.offer_what_fits();
+            }
             let has_words = !self.answers.is_empty() || !self.ready.is_empty();
             let (may_read, to_collector) = (self.under_way < MOST_UNDER_WAY, collecting.to.clone());
             tokio::select! {
@@ -324,21 +210,37 @@ impl Collector {
                 Some(done) = done.recv() => self.taken(done),
                 place = to_collector.reserve(), if has_words => {
                     let Ok(place) = place else { return Ok(()) };
-                    if let Some(word) = self.next_word()? {
-                        place.send(Ok(v1::CollectResponse { message: Some(word) }));
-                    } else if !self.ready.is_empty() {
+                    if !self.say(place, &to_collector)? && !self.ready.is_empty() {
                         // The registry may be out of date: nothing is shown until it has been read.
-                        drop(place);
                         tokio::time::sleep(LOOK).await;
                     }
                 }
-                () = changes.beyond(&mut seen) => {}
+                () = changes.beyond(&mut seen) => self.may_offer = true,
                 _ = look.tick() => {
+                    self.may_offer = true;
                     self.let_go();
                     self.give_back_astray();
                 }
             }
         }
+    }
+
+    /// Says what there is to say, for as long as there is room for it without waiting. Returns whether anything was.
+    fn say(
+        &mut self,
+        place: mpsc::Permit<'_, Result<v1::CollectResponse, Refusal>>,
+        to_collector: &mpsc::Sender<Result<v1::CollectResponse, Refusal>>,
+    ) -> Result<bool, Refusal> {
+        let mut said = false;
+        let mut next = Some(place);
+        let mut judged = None;
+        while let Some(place) = next {
+            let Some(word) = self.next_word(&mut judged)? else { break };
+            place.send(Ok(v1::CollectResponse { message: Some(word) }));
+            said = true;
+            next = to_collector.try_reserve().ok();
+        }
+        Ok(said)
     }
 
     /// Offers as many messages as there is credit and room for, in every partition where no offer is under way.
@@ -389,7 +291,10 @@ impl Collector {
 
     fn take(&mut self, said: v1::CollectRequest) -> Result<(), Refusal> {
         match said.message {
-            Some(From::Credit(changed)) => self.credit = credit("credit.credit", changed.credit)?,
+            Some(From::Credit(changed)) => {
+                self.credit = credit("credit.credit", changed.credit)?;
+                self.may_offer = true;
+            }
             Some(From::Settlements(settlements)) => {
                 let settlements = settlements.settlements;
                 few("settlements.settlements", settlements.len())?;
@@ -424,6 +329,7 @@ impl Collector {
     }
 
     fn taken(&mut self, done: Done) {
+        self.may_offer = true;
         match done {
             Done::Offered(partition, offered, ready) => {
                 self.offering.remove(&partition);
@@ -463,7 +369,7 @@ impl Collector {
     }
 
     /// The next thing to say: answers before deliveries. The last checks of a delivery are here, in the poll in which it leaves.
-    fn next_word(&mut self) -> Result<Option<to::Message>, Refusal> {
+    fn next_word(&mut self, judged: &mut Judged) -> Result<Option<to::Message>, Refusal> {
         if let Some(answer) = self.answers.pop_front() {
             return Ok(Some(answer));
         }
@@ -476,10 +382,13 @@ impl Collector {
             return Err(Refusal::new(Reason::PartnerSuspended));
         }
         while let Some(ready) = self.ready.pop_front() {
-            if !self.gateway.may_leave(&self.collects.recipient, &ready, now) {
+            // There is room for more to be opened.
+            self.may_offer |= self.ready.len() == MOST_UNPUSHED / 2;
+            if !self.may_leave(&ready, now, judged) {
                 // Its lease ends, or has: nothing was shown.
                 let (gateway, partition, offer) = (self.gateway.clone(), ready.partition, ready.offer);
                 self.holds_no_more(partition, offer);
+                self.may_offer = true;
                 self.gateway.spawn(async move { gateway.give_back(partition, vec![offer]).await });
                 continue;
             }
@@ -487,6 +396,18 @@ impl Collector {
             return Ok(Some(to::Message::Delivery(ready.delivery)));
         }
         Ok(None)
+    }
+
+    /// Whether a message that was offered may still be pushed. Those of one record, which follow each other, are judged once.
+    fn may_leave(&self, ready: &Ready, now: Timestamp, judged: &mut Judged) -> bool {
+        let granted = match judged {
+            Some((terms, granted)) if Arc::ptr_eq(terms, &ready.terms) => *granted,
+            Some(_) | None => {
+                let granted = self.gateway.may_be_given(&self.collects.recipient, &ready.sender, &ready.terms);
+                judged.insert((Arc::clone(&ready.terms), granted)).1
+            }
+        };
+        now < ready.until && granted
     }
 
     /// Forgets deliveries that ended otherwise: lapsed, settled elsewhere, passed on.
@@ -567,6 +488,6 @@ pub(crate) fn few(name: &'static str, count: usize) -> Result<(), Refusal> {
     }
 }
 
-fn field(name: &'static str, fault: String) -> Refusal {
+pub(crate) fn field(name: &'static str, fault: String) -> Refusal {
     Refusal::fields(vec![Violation { field: name.into(), fault }])
 }

@@ -3,11 +3,13 @@
 pub(crate) mod collect;
 pub(crate) mod notice;
 pub(crate) mod offer;
+pub(crate) mod pull;
 pub(crate) mod query_benefits;
 pub(crate) mod send;
 pub(crate) mod serve;
 pub(crate) mod settle;
 pub(crate) mod track;
+pub(crate) mod turns;
 
 use airut_domain::{
     partition::{Partition, Topic},

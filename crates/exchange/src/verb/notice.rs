@@ -94,7 +94,7 @@ impl Gateway {
     async fn dead_letter_notice(&self, partition: Partition, died: &Died) -> Option<v1::SendRequest> {
         let messages = self.messages_at(partition, died.place.offset).await?;
         let body = messages.get(usize::try_from(died.place.item).ok()?)?;
-        let message = <v1::SendRequest as prost::Message>::decode(body.as_slice()).ok()?;
+        let message = <v1::SendRequest as prost::Message>::decode(body.clone()).ok()?;
         let letter = self.dead_letter(partition, died.place).await?;
         let context = message.context?;
         let Place { offset, item } = died.place;

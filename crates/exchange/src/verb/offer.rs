@@ -1,19 +1,19 @@
 //! Offering messages to their recipient, for a stream or for one pull: record the offer, then open what was offered.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use airut_domain::{
     delivery,
     id::{PartnerId, StreamId},
     keys::Digest,
-    mailbox::{Batch, Message},
     message::{Attempt, LeasesEnded, Offer, Offered, Place, Terms},
     partition::{Partition, Position, Topic},
     time::Timestamp,
 };
 use airut_wire::v1;
+use bytes::Bytes;
 
-use crate::{fold::AcceptedItem, gateway::Gateway, planted::planted};
+use crate::{bodies::Opened, fold::AsOffered, gateway::Gateway, planted::planted};
 
 /// As many messages are offered with one record.
 pub(crate) const MOST_OFFERED: usize = 512;
@@ -40,20 +40,6 @@ pub(crate) struct Collects {
     pub(crate) lease: Duration,
 }
 
-/// What the fold knows of a message that is being offered.
-struct Known {
-    sender: PartnerId,
-    terms: Terms,
-    at: Timestamp,
-    redriven: bool,
-}
-
-impl Known {
-    fn of(batch: &Batch, message: &Message) -> Self {
-        Self { sender: batch.sender.clone(), terms: batch.terms.clone(), at: batch.at, redriven: message.redriven }
-    }
-}
-
 impl Gateway {
     /// Offers messages of one partition, and opens those that the fold says are this stream's. What can't be opened is given back.
     pub(crate) async fn offer(&self, collects: &Collects, partition: Partition, messages: Vec<Place>) -> Vec<Ready> {
@@ -66,52 +52,25 @@ impl Gateway {
         // Unwritten or void: whoever comes to it next offers it again.
         let Ok(decided) = self.propose_each(partition, offered, None, "").await else { return Vec::new() };
         let offered = decided.command.messages.into_iter().zip(decided.items);
-        let offered = offered.filter_map(|(place, item)| item.ok().map(|item| (place, item)));
+        let offered: Vec<_> = offered.filter_map(|(place, item)| item.ok().map(|item| (place, item))).collect();
+        let known = self.folds.as_offered(partition, offered.iter().map(|(place, _)| *place));
         let (mut ready, mut unopened) = (Vec::new(), Vec::new());
-        for (place, item) in offered {
+        let mut record: Option<(u64, Opened)> = None;
+        for ((place, item), known) in offered.into_iter().zip(known) {
+            if record.as_ref().is_none_or(|(offset, _)| *offset != place.offset) {
+                record = self.messages_at(partition, place.offset).await.map(|opened| (place.offset, opened));
+            }
             let offer = Offer { place, number: item.offer() };
-            match self.opened(collects, partition, offer, item).await {
+            match known.zip(record.as_ref()).and_then(|(known, (_, messages))| {
+                let until = item.stamp() + collects.lease;
+                delivery(partition, offer, until, known, messages)
+            }) {
                 Some(opened) => ready.push(opened),
                 None => unopened.push(offer),
             }
         }
         self.give_back(partition, unopened).await;
         ready
-    }
-
-    async fn opened(
-        &self,
-        collects: &Collects,
-        partition: Partition,
-        offer: Offer,
-        item: AcceptedItem,
-    ) -> Option<Ready> {
-        let known = self.folds.with_message(partition, offer.place, Known::of)?;
-        let messages = self.messages_at(partition, offer.place.offset).await?;
-        let item_offered = if planted!(OthersBodyPushed) { 0 } else { offer.place.item };
-        let body = messages.get(usize::try_from(item_offered).ok()?)?;
-        let message = <v1::SendRequest as prost::Message>::decode(body.as_slice()).ok()?;
-        let until = item.stamp() + collects.lease;
-        let position = Position { partition, offset: offer.place.offset };
-        let delivery = v1::Delivery {
-            delivery_id: airut_wire::delivery_id(partition, offer),
-            attempt: i32::try_from(offer.number).unwrap_or(i32::MAX),
-            lease_expire_time: Some(airut_wire::timestamp(until)),
-            sender: known.sender.to_string(),
-            accept_time: Some(airut_wire::timestamp(known.at)),
-            position: airut_domain::partition::format_place(position, Some(offer.place.item)),
-            redriven: known.redriven,
-            message: Some(message),
-        };
-        Some(Ready {
-            partition,
-            offer,
-            accepted: known.at,
-            until,
-            sender: known.sender,
-            terms: Arc::new(known.terms),
-            delivery,
-        })
     }
 
     /// Ends offers that came to nothing through no fault of the recipient: they may be offered again at once.
@@ -122,6 +81,19 @@ impl Gateway {
                 tracing::debug!(reason = refusal.reason.code(), "offers are not given back; their leases will end");
             }
         }
+    }
+
+    /// Of these messages those that their recipient may be given.
+    pub(crate) fn granted(&self, recipient: &PartnerId, partition: Partition, places: Vec<Place>) -> Vec<Place> {
+        let mut judged: BTreeMap<u64, bool> = BTreeMap::new();
+        let mut granted = |place: &Place| {
+            *judged.entry(place.offset).or_insert_with(|| {
+                let terms =
+                    self.folds.with_message(partition, *place, |batch, _| (batch.sender.clone(), batch.terms.clone()));
+                terms.is_some_and(|(sender, terms)| self.may_be_given(recipient, &sender, &terms))
+            })
+        };
+        places.into_iter().filter(|place| granted(place)).collect()
     }
 
     /// Whether the recipient may still be given the message: it is active, and its contract grants the receiving.
@@ -135,6 +107,32 @@ impl Gateway {
         let Some(definition) = catalogue.types().find(&terms.message_type) else { return false };
         delivery::may_receive(definition, &sender.partner, recipient.partner(), &terms.purpose, &terms.legal_basis)
     }
+}
+
+/// A delivery ready to be pushed; none when it can not be read.
+fn delivery(
+    partition: Partition,
+    offer: Offer,
+    until: Timestamp,
+    known: AsOffered,
+    messages: &[Bytes],
+) -> Option<Ready> {
+    let item_offered = if planted!(OthersBodyPushed) { 0 } else { offer.place.item };
+    let body = messages.get(usize::try_from(item_offered).ok()?)?;
+    let message = <v1::SendRequest as prost::Message>::decode(body.clone()).ok()?;
+    let position = Position { partition, offset: offer.place.offset };
+    let delivery = v1::Delivery {
+        delivery_id: airut_wire::delivery_id(partition, offer),
+        attempt: i32::try_from(offer.number).unwrap_or(i32::MAX),
+        lease_expire_time: Some(airut_wire::timestamp(until)),
+        sender: known.sender.to_string(),
+        accept_time: Some(airut_wire::timestamp(known.at)),
+        position: airut_domain::partition::format_place(position, Some(offer.place.item)),
+        redriven: known.redriven,
+        message: Some(message),
+    };
+    let AsOffered { sender, terms, at: accepted, .. } = known;
+    Some(Ready { partition, offer, accepted, until, sender, terms, delivery })
 }
 
 /// The partitions in which messages lie.

@@ -4,10 +4,7 @@
 //! which they came, those that come while a record is under way together in the next one. A message that could not be recorded
 //! for sure holds up those that follow it in its stream with the same ordering key, until it is sent again.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use airut_domain::{
     delivery::{self, Cleared, Submission},
@@ -28,6 +25,7 @@ use airut_wire::{log_v1, v1};
 use prost::Message;
 use tokio::sync::{mpsc, oneshot};
 
+use super::turns::{Broken, Turn};
 use crate::{
     fold::{AcceptedItem, Decided},
     gateway::Gateway,
@@ -63,25 +61,6 @@ pub(crate) enum ReplyTo {
     Stream(mpsc::OwnedPermit<(String, Outcome)>),
 }
 
-/// The ordering keys of a stream that wait for a message to be sent again.
-#[derive(Debug, Default)]
-pub(crate) struct Broken(Mutex<Keys>);
-
-#[derive(Debug, Default)]
-struct Keys {
-    /// The messages that have come, counted.
-    turns: u64,
-    /// For which message a key waits, and since which turn.
-    waiting: BTreeMap<OrderKey, (u64, MessageId)>,
-}
-
-/// A message's turn in its stream.
-#[derive(Debug)]
-struct Turn {
-    broken: Arc<Broken>,
-    number: u64,
-}
-
 /// The messages of one sender that lie in one partition.
 pub(crate) type SendLane = (Partition, PartnerId);
 
@@ -107,50 +86,6 @@ struct Group {
     recipient: PartnerId,
     terms: Arc<Terms>,
     messages: Vec<Waiting>,
-}
-
-impl Turn {
-    fn take(broken: Arc<Broken>) -> Self {
-        let mut keys = broken.0.lock().unwrap_or_else(PoisonError::into_inner);
-        keys.turns += 1;
-        let number = keys.turns;
-        drop(keys);
-        Self { broken, number }
-    }
-
-    /// Whether the message has to wait for an earlier one of its key to be sent again.
-    fn is_held_up(&self, item: &Item) -> bool {
-        let Some(order) = item.order.filter(|_| !planted!(PredecessorForgotten)) else { return false };
-        let mut keys = self.keys();
-        match keys.waiting.get(&order) {
-            Some((_, first)) if *first == item.id => {
-                keys.waiting.remove(&order);
-                false
-            }
-            // What came before the one that failed goes on: it may have waited for its record meanwhile.
-            Some((since, _)) => *since < self.number,
-            None => false,
-        }
-    }
-
-    /// The message was not recorded for sure: those after it wait for it.
-    fn fail(&self, order: Option<OrderKey>, id: &MessageId) {
-        let Some(order) = order else { return };
-        let mut keys = self.keys();
-        let waits_longer = keys.waiting.get(&order).is_some_and(|(since, _)| *since < self.number);
-        if !waits_longer {
-            keys.waiting.insert(order, (self.number, id.clone()));
-        }
-    }
-
-    /// The message is on record, or never will be: nobody waits for it any more.
-    fn mend(&self, id: &MessageId) {
-        self.keys().waiting.retain(|_, (_, first)| first != id);
-    }
-
-    fn keys(&self) -> MutexGuard<'_, Keys> {
-        self.broken.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Waiting {
@@ -351,7 +286,7 @@ impl Gateway {
             terms: Terms::clone(&group.terms),
             items: group.messages.iter().map(|waiting| waiting.item.clone()).collect(),
         };
-        let messages = group.messages.iter_mut().map(|waiting| std::mem::take(&mut waiting.body)).collect();
+        let messages = group.messages.iter_mut().map(|waiting| std::mem::take(&mut waiting.body).into()).collect();
         let body = log_v1::MessageBodies { messages }.encode_to_vec();
         let traceparent = group.messages.first().map(|waiting| waiting.traceparent.clone()).unwrap_or_default();
         match self.propose_each(*partition, accepted, Some(&body), &traceparent).await {
