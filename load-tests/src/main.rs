@@ -7,11 +7,26 @@
 
 #![allow(clippy::print_stdout, reason = "a command-line tool's output")]
 
-mod day;
-mod echo;
 mod exchange;
 mod measure;
 mod process;
+
+mod options;
+mod place;
+
+mod flows;
+mod plan;
+mod seen;
+
+mod audit;
+mod progress;
+mod report;
+mod run;
+
+mod chaos;
+mod day;
+
+mod echo;
 mod query;
 mod raw;
 mod recover;
@@ -31,6 +46,8 @@ struct Cli {
 enum Scenario {
     /// A day's messages, sent and collected by every partner at once, and each of them checked.
     Day(day::Options),
+    /// Gateways and brokers killed at random under load, and nothing lost, doubled without a word or out of order.
+    Chaos(chaos::Options),
     /// Queries, closed loop, at several numbers in flight, beside a baseline on the same machine.
     Query(query::Options),
     /// A gateway killed under load on a log of millions of records: how long until it serves again, on its folds and without.
@@ -50,6 +67,7 @@ fn main() -> ExitCode {
     let result = runtime.block_on(async {
         match Cli::parse().scenario {
             Scenario::Day(options) => day::run(&options).await,
+            Scenario::Chaos(options) => chaos::run(&options).await,
             Scenario::Query(options) => query::run(&options).await,
             Scenario::Recover(options) => recover::run(&options).await,
             Scenario::EchoServer(options) => echo::serve(&options).await,

@@ -6,6 +6,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    process::Stdio,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -16,7 +17,7 @@ use anyhow::{Context, ensure};
 use serde_json::json;
 
 use crate::{
-    exchange::{self, Engine, Exchange},
+    exchange::{self, Engine, Exchange, Shape},
     measure::{Measured, Until, closed_loop, fsync_p50_ms, median},
     process::{Process, processor_seconds},
     raw::{Raw, Sizes},
@@ -166,8 +167,8 @@ fn request(subject_id: String) -> v1::QueryBenefitsRequest {
 pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let temporary = tempfile::tempdir()?;
     let data = options.data.clone().unwrap_or_else(|| temporary.path().join("data"));
-    let exchange = Exchange::start(options.engine, &data)?;
-    let load = Load::new(&exchange.address, &data).await?;
+    let exchange = Exchange::start(Shape::plain(options.engine), &data)?;
+    let load = Load::new(&exchange.addresses[0], &data).await?;
     warm_up(&load).await?;
     let summary = match options.queries {
         Some(queries) => endure(options, queries, &exchange, &load).await?,
@@ -175,7 +176,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     };
     let receipts = load.verify_receipts(&data)?;
     println!("{receipts} receipts verified; the exchange is stopped and its ledger verified:");
-    exchange.stop_and_verify()?;
+    exchange.stop_and_verify(Stdio::inherit())?;
     println!("{summary}");
     Ok(())
 }

@@ -112,12 +112,12 @@ impl Place {
         let (kafka, log) = match engine {
             Engine::Embedded => (None, format!("path = '{}'\n", log_file(&data).display())),
             Engine::Kafka => {
-                let kafka = exchange::start_kafka()?;
+                let kafka = exchange::start_kafka(1)?;
                 let log = exchange::log_on(&kafka);
                 (Some(kafka), log)
             }
         };
-        let configuration = exchange::configuration(&data, ROLES, &log, "127.0.0.1:0", "")?;
+        let configuration = exchange::configuration(&data, (ROLES, ROLES), &log, "127.0.0.1:0", "")?;
         Ok(Self { data, configuration, kafka })
     }
 
