@@ -23,8 +23,14 @@ mod progress;
 mod report;
 mod run;
 
-mod chaos;
 mod day;
+
+mod flood;
+mod open_loop;
+mod slow_reader;
+mod steady;
+
+mod chaos;
 
 mod echo;
 mod query;
@@ -46,6 +52,12 @@ struct Cli {
 enum Scenario {
     /// A day's messages, sent and collected by every partner at once, and each of them checked.
     Day(day::Options),
+    /// An open loop at ten times the mean of such a day, for as long as asked.
+    Steady(steady::Options),
+    /// One partner sends far past its quota: what the others notice of it.
+    Flood(flood::Options),
+    /// One recipient reads and settles no more: what the others notice of it.
+    SlowReader(slow_reader::Options),
     /// Gateways and brokers killed at random under load, and nothing lost, doubled without a word or out of order.
     Chaos(chaos::Options),
     /// Queries, closed loop, at several numbers in flight, beside a baseline on the same machine.
@@ -67,6 +79,9 @@ fn main() -> ExitCode {
     let result = runtime.block_on(async {
         match Cli::parse().scenario {
             Scenario::Day(options) => day::run(&options).await,
+            Scenario::Steady(options) => steady::run(&options).await,
+            Scenario::Flood(options) => flood::run(&options).await,
+            Scenario::SlowReader(options) => slow_reader::run(&options).await,
             Scenario::Chaos(options) => chaos::run(&options).await,
             Scenario::Query(options) => query::run(&options).await,
             Scenario::Recover(options) => recover::run(&options).await,

@@ -15,6 +15,10 @@ pub(crate) struct Common {
     /// How many deliveries each recipient may have unsettled, at each gateway.
     #[arg(long, default_value_t = 8192)]
     pub(crate) credit: u32,
+    /// How many seconds a delivery may take until it is settled. What a gateway that is killed had offered is offered again when that
+    /// has passed.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) lease: u64,
     /// The data directory; a temporary one when not given.
     #[arg(long, conflicts_with = "target")]
     pub(crate) data: Option<PathBuf>,

@@ -139,6 +139,11 @@ impl Report<'_> {
                 memory_mib.map(|mib| format!("; gateway at most {mib} MiB")).unwrap_or_default()
             );
         }
+        if let Some((whole, push)) = rise(phases) {
+            println!(
+                "the p99 of those who did nothing is {whole:.2} times that of before; from the receipt {push:.2} times"
+            );
+        }
         for (part, micros) in &self.processor {
             println!("processor time of the {part}: {micros:.1} µs a message");
         }
@@ -160,6 +165,9 @@ impl Report<'_> {
         if let (Value::Object(fields), Value::Object(whole)) = (&mut fields, whole.json()) {
             let whole = whole.into_iter().filter(|(field, _)| field.ends_with("ms") || field.ends_with("mib"));
             fields.extend(whole.chain(story.fields.clone()));
+            if let Some((whole, push)) = rise(phases) {
+                fields.extend([("p99_ratio".to_owned(), json!(whole)), ("push_p99_ratio".to_owned(), json!(push))]);
+            }
         }
         fields
     }
@@ -176,6 +184,12 @@ impl Report<'_> {
         ensure!(!matches!(self.audit, Audit::Missing(1..)), "receipts' records are not in the ledger");
         Ok(())
     }
+}
+
+/// Of two phases: how many times the first's p99 is the second's, from sending and from the receipt.
+fn rise(phases: &[Figures]) -> Option<(f64, f64)> {
+    let [quiet, disturbed] = phases else { return None };
+    Some((disturbed.whole[1] / quiet.whole[1], disturbed.push[1] / quiet.push[1]))
 }
 
 impl Figures {

@@ -24,8 +24,7 @@ use crate::{
     seen::{Seen, Whose},
 };
 
-/// Nothing has come for so long: what has not come is lost. Longer than any lease, so that what a killed process had offered is
-/// offered again before.
+/// Nothing has come for so long, and a lease: what has not come is lost.
 const QUIET: Duration = Duration::from_secs(120);
 
 /// Of so many messages one is sent again by [`Run::send_again`], and how long it is waited for what must not come.
@@ -42,7 +41,7 @@ pub(crate) struct Run {
     pub(crate) seen: Arc<Seen>,
     material: Arc<Material>,
     plan: Arc<Plan>,
-    credit: u32,
+    collector: CollectorSettings,
     senders: JoinSet<anyhow::Result<()>>,
     collecting: Vec<Collecting>,
     pub(crate) progress: Progress,
@@ -70,7 +69,11 @@ impl Run {
             material,
             progress: Progress::of(plan.len() as u64),
             plan: Arc::new(plan),
-            credit: common.credit,
+            collector: CollectorSettings {
+                credit: common.credit,
+                lease: Duration::from_secs(common.lease),
+                ..CollectorSettings::default()
+            },
             senders: JoinSet::new(),
             collecting: Vec::new(),
             memory: Vec::new(),
@@ -92,12 +95,19 @@ impl Run {
         for gateway in 0..self.place.addresses.len() {
             let client = self.place.client(recipient, gateway).await?;
             let stop = CancellationToken::new();
-            let settings = CollectorSettings { credit: self.credit, ..CollectorSettings::default() };
+            let settings = self.collector.clone();
             let (seen, material) = (Arc::clone(&self.seen), Arc::clone(&self.material));
             let task = tokio::spawn(collect(client, settings, material, seen, stop.clone()));
             self.collecting.push(Collecting { recipient, stop, task });
         }
         Ok(())
+    }
+
+    /// Has the recipient collect no more.
+    pub(crate) async fn stop_collecting(&mut self, recipient: &str) -> anyhow::Result<()> {
+        let (stopping, staying) = self.collecting.drain(..).partition(|collecting| collecting.recipient == recipient);
+        self.collecting = staying;
+        stop(stopping).await
     }
 
     /// Has everybody send those of the planned messages that `is_among` picks. Each partner is at one gateway: its order is that of
@@ -126,6 +136,16 @@ impl Run {
         Ok(())
     }
 
+    /// Goes on until the time, counted from its start.
+    pub(crate) async fn until(&mut self, time: Duration) -> anyhow::Result<()> {
+        self.watch(|run| run.seen.began.elapsed() >= time).await
+    }
+
+    /// What messages are made from.
+    pub(crate) fn material(&self) -> Arc<Material> {
+        Arc::clone(&self.material)
+    }
+
     /// Goes on until every message that is planned has its outcome.
     pub(crate) async fn until_all_sent(&mut self) -> anyhow::Result<()> {
         self.watch(|run| run.senders.is_empty()).await
@@ -147,7 +167,7 @@ impl Run {
             if is_over(self) {
                 return Ok(());
             }
-            if self.seen.last().elapsed().min(began.elapsed()) > QUIET {
+            if self.seen.last().elapsed().min(began.elapsed()) > QUIET + self.collector.lease {
                 self.senders.abort_all();
                 while self.senders.join_next().await.is_some() {}
                 return Ok(());
