@@ -19,6 +19,7 @@ mod plan;
 mod seen;
 
 mod audit;
+mod chart;
 mod progress;
 mod report;
 mod run;

@@ -1,12 +1,13 @@
 //! What a run comes to: told to people, drawn, and as a line of JSON to programs; and whether every promise was kept.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fs, time::Duration};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use serde_json::{Map, Value, json};
 
 use crate::{
     audit::Audit,
+    chart::Chart,
     flows::Flow,
     options::{Common, Output},
     seen::{Counts, Latency, Seen, Times},
@@ -88,6 +89,10 @@ impl Report<'_> {
             self.tell_people(&counts, &whole, &phases, story);
         }
         println!("{}", self.json(&counts, &whole, &phases, story));
+        if let Some(path) = &common.chart {
+            let chart = Chart::of(story.scenario, self.seen.times(story.whose), &story.phases, &story.marks);
+            fs::write(path, chart.to_svg()).with_context(|| path.display().to_string())?;
+        }
         self.judge(&counts)
     }
 

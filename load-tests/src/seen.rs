@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// The longest latency told apart, in microseconds.
-const LONGEST_US: u64 = 3_600_000_000;
+pub(crate) const LONGEST_US: u64 = 3_600_000_000;
 
 /// Different reasons kept of refusals.
 const REASONS: usize = 100;
