@@ -27,6 +27,9 @@ use crate::{
 /// Nothing has come for so long, and a lease: what has not come is lost.
 const QUIET: Duration = Duration::from_secs(120);
 
+/// How long the last settlements may take to be confirmed.
+const STOP_WITHIN: Duration = Duration::from_secs(60);
+
 /// Of so many messages one is sent again by [`Run::send_again`], and how long it is waited for what must not come.
 const REPEATED: u64 = 10;
 const AFTER: Duration = Duration::from_secs(1);
@@ -72,6 +75,7 @@ impl Run {
             collector: CollectorSettings {
                 credit: common.credit,
                 lease: Duration::from_secs(common.lease),
+                stop_within: STOP_WITHIN,
                 ..CollectorSettings::default()
             },
             senders: JoinSet::new(),
