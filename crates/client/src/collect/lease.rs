@@ -58,6 +58,7 @@ impl SettleError {
 pub(super) enum Said {
     Settle { stream: u64, settlement: v1::Settlement, reply: oneshot::Sender<Result<(), SettleError>> },
     Extend { delivery_id: String, lease: Duration, reply: oneshot::Sender<Result<(), SettleError>> },
+    PassedOn { stream: u64 },
 }
 
 impl Lease {
@@ -84,6 +85,12 @@ impl Lease {
     /// (at most 1000 characters, kept sealed). With a code or text that is against this the settlement does not count.
     pub fn reject(self, code: impl Into<String>, text: impl Into<String>) -> Settling {
         self.settle(Outcome::Rejected(Rejected { code: code.into(), text: text.into() }))
+    }
+
+    /// It was passed on to another recipient with [`Client::transfer`](crate::Client::transfer): there is nothing left to settle.
+    pub fn passed_on(mut self) {
+        self.settled = true;
+        drop(self.said.send(Said::PassedOn { stream: self.stream }));
     }
 
     /// Has the lease end after `lease` from now, 1 second to 1 hour, instead of when it would. Not tried again over another stream:

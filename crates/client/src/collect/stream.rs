@@ -515,6 +515,10 @@ impl Driver {
                     settled += 1;
                     self.settlements.add(stream, settlement, reply);
                 }
+                Said::PassedOn { stream } => {
+                    settled += 1;
+                    self.older = self.older.saturating_sub(usize::from(stream < self.stream));
+                }
                 Said::Extend { delivery_id, lease, reply } => {
                     match self.to_extend.iter_mut().find(|(length, ids)| *length == lease && ids.len() < BATCH) {
                         Some((_, ids)) => ids.push(delivery_id.clone()),

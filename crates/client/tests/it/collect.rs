@@ -189,6 +189,26 @@ async fn a_delivery_that_is_dropped_is_returned() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_passed_on_is_not_settled_and_gives_its_credit_back() {
+    let mut exchange = Exchange::start();
+    let mut collector = collector(&exchange, 2);
+    let (stream, _) = open(&mut exchange).await;
+    deliver(&stream, ["1".into(), "2".into()]).await;
+    let (first, second) = (take(&mut collector).await, take(&mut collector).await);
+    exchange.cut();
+    let (mut stream, opened_with) = open(&mut exchange).await;
+    assert_eq!(opened_with, 0);
+    first.lease.passed_on();
+    assert_eq!(credit(&mut stream).await, 1);
+    let second = second.lease.accept();
+    let said = settlements(&mut stream).await;
+    assert_eq!(ids(&said), ["2"]);
+    confirm(&stream, &said, None).await;
+    assert_eq!(second.await, Ok(()));
+    assert_eq!(collector.close().await, Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lease_is_extended_and_told_when_it_can_not_be() {
     let mut exchange = Exchange::start();
     let mut collector = collector(&exchange, 3);
