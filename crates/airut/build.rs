@@ -1,14 +1,16 @@
-//! Takes the partners' definitions and the message types of deploy/exchange into the binary, for `airut dev` to begin with.
+//! Takes the partners' definitions, the message types and a sample of each of deploy/exchange into the binary, for `airut dev` to
+//! begin with.
 
 use std::{env, error::Error, fs, path::PathBuf};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    for name in ["partners", "message-types"] {
+    for name in ["partners", "message-types", "samples"] {
         let dir = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../deploy/exchange").join(name);
         println!("cargo::rerun-if-changed={}", dir.display());
         let mut paths: Vec<PathBuf> =
             fs::read_dir(&dir)?.map(|entry| Ok(entry?.path())).collect::<Result<_, std::io::Error>>()?;
-        paths.retain(|path| path.extension().is_some_and(|extension| extension == "toml" || extension == "json"));
+        let known = ["toml", "json", "xml"];
+        paths.retain(|path| path.extension().is_some_and(|extension| known.iter().any(|known| extension == *known)));
         paths.sort();
         let entries: Vec<String> = paths
             .iter()

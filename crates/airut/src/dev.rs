@@ -40,6 +40,9 @@ const PARTNERS: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/partners.
 /// The message types and their schemas that it begins with.
 const MESSAGE_TYPES: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/message-types.rs"));
 
+/// A made-up message of each type, to send.
+const SAMPLES: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/samples.rs"));
+
 /// Options of `airut dev`.
 #[derive(Clone, Debug, Args)]
 pub struct Options {
@@ -55,7 +58,7 @@ pub struct Options {
     /// Where spans go (OTLP over gRPC), such as http://127.0.0.1:4317.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
     pub otlp_endpoint: Option<String>,
-    /// Play a query with synthetic partners, tell what happened, verify the ledger, and end.
+    /// Play a query and three notices with synthetic partners, tell what happened, verify the ledger, and end.
     #[arg(long)]
     pub once: bool,
     /// Only lay out the data directory: certificates, keys, partners' definitions, persons.
@@ -79,13 +82,13 @@ impl Layout {
     /// With the file that can not be written.
     pub fn prepare(dir: &Path) -> anyhow::Result<Self> {
         let layout = Self { dir: dir.to_owned() };
-        for sub in ["", "pki", "keys", "partners", "message-types"] {
+        for sub in ["", "pki", "keys", "partners", "message-types", "samples"] {
             let sub = layout.dir.join(sub);
             fs::create_dir_all(&sub).with_context(|| sub.display().to_string())?;
         }
         let world = World::system();
         let now = world.now();
-        layout.write_partners()?;
+        layout.write_definitions()?;
         layout.issue_certificates(now)?;
         layout.make_keys(&world)?;
         layout.write_persons(now)?;
@@ -155,12 +158,11 @@ impl Layout {
         self.dir.join("keys/receipt.key")
     }
 
-    fn write_partners(&self) -> anyhow::Result<()> {
-        for (name, text) in PARTNERS {
-            write_new(&self.dir.join("partners").join(name), text)?;
-        }
-        for (name, text) in MESSAGE_TYPES {
-            write_new(&self.dir.join("message-types").join(name), text)?;
+    fn write_definitions(&self) -> anyhow::Result<()> {
+        for (directory, files) in [("partners", PARTNERS), ("message-types", MESSAGE_TYPES), ("samples", SAMPLES)] {
+            for (name, text) in files {
+                write_new(&self.dir.join(directory).join(name), text)?;
+            }
         }
         Ok(())
     }
@@ -263,6 +265,13 @@ Try, in another terminal:
 what no contract grants:
 
   head -n 1 {data}/persons.txt | {program} query --as pension-provider --subject-stdin{options}
+
+Kela tells the county that a client needs social work, the county takes it in, and Kela sees that it did:
+
+  head -n 1 {data}/persons.txt | {program} send --as kela --to pirkanmaa --type social-work-need --subject-stdin \
+    --message-id need-1{options} {data}/samples/social-work-need.json
+  {program} collect --as pirkanmaa --count 1 --wait 20{options}
+  {program} track --as kela need-1{options}
 
 and, once this has been stopped with Ctrl-C:
 

@@ -1,27 +1,24 @@
-//! `airut dev --once`: one query from beginning to end, told so that a case worker would understand.
+//! `airut dev --once`: a query and three notices from beginning to end, told so that a case worker would understand.
 
-use std::{path::Path, time::Duration};
+mod question;
 
-use airut_client::{Checkpoint, Client, ReceiptKeys, verify_inclusion, verify_receipt};
+mod notices;
+
+use std::time::Duration;
+
 use airut_domain::id::PartnerId;
-use airut_exchange::World;
-use airut_ledger::note::VerifierKey;
-use airut_wire::v1;
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 
 use crate::{
     caller,
     cli::{self, Exit, fault, say},
     dev::{Layout, Options, register_connected},
     node::Node,
-    query, verify,
+    verify,
 };
 
 /// Whoever waits in the story waits no longer than this.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Rows of the answer that are shown.
-const ROWS: usize = 12;
 
 pub(crate) async fn run(options: &Options) -> Result<(), (Exit, anyhow::Error)> {
     let layout = Layout::prepare(&options.data).map_err(fault)?;
@@ -32,106 +29,25 @@ pub(crate) async fn run(options: &Options) -> Result<(), (Exit, anyhow::Error)> 
     node.stop().await;
     telemetry.flush();
     told.map_err(fault)?;
-    say("7  The exchange is stopped, and its whole log is verified from the files alone");
+    say("\n10 The exchange is stopped, and its whole log is verified from the files alone");
     verify::verify(layout.dir()).await
 }
 
 async fn tell(layout: &Layout, node: &Node) -> anyhow::Result<()> {
     let server = node.address.expect("a gateway is among the roles").to_string();
-    let partner = |name: &str| name.parse::<PartnerId>().context("partner");
-    let county = caller::client(&server, layout.dir(), &partner("pirkanmaa")?).await?;
-    let stranger = caller::client(&server, layout.dir(), &partner("pension-provider")?).await?;
-    let subject = std::fs::read_to_string(layout.dir().join("persons.txt"))?;
-    let subject = subject.lines().next().context("persons.txt is empty")?;
+    let client = async |name: &str| {
+        let partner = name.parse::<PartnerId>().context("partner")?;
+        caller::client(&server, layout.dir(), &partner).await
+    };
+    let (kela, pirkanmaa, helsinki) = (client("kela").await?, client("pirkanmaa").await?, client("helsinki").await?);
+    let stranger = client("pension-provider").await?;
+    let subjects = std::fs::read_to_string(layout.dir().join("persons.txt"))?;
+    let subject = subjects.lines().next().context("persons.txt is empty")?;
     ensure!(register_connected(node, PATIENCE).await, "the register did not connect");
 
-    say("Airut: the story of one query. Every person in it is synthetic.\n");
-    say("1  A county asks Kela");
-    say("   A social worker of the wellbeing services county of Pirkanmaa needs to know a client's benefits");
-    say("   to decide on supplementary social assistance (case 2026-118, act 1412/1997).\n");
-    let request = question(subject);
-    let response = county.query(&request, PATIENCE, None).await?;
-    say("2  What the county's contract lets it see, and nothing more");
-    say(indent(&query::table(&response, World::system().now().date(), ROWS)?));
-    say("\n3  What it asked for and was not given, and why");
-    query::withheld(&response).iter().for_each(|line| say(format!("    {line}")));
-    show_receipt(layout.dir(), &response)?;
-    show_proof(layout.dir(), &county, &response).await?;
-    show_repeat(&county, &request, &response).await?;
-    show_refusal(&stranger, &request).await
-}
-
-fn question(subject: &str) -> v1::QueryBenefitsRequest {
-    let context = v1::Context {
-        end_user: "official-17".to_owned(),
-        end_user_role: "social-worker".to_owned(),
-        purpose: "social-assistance".to_owned(),
-        legal_basis: "1412/1997".to_owned(),
-        case_id: "2026-118".to_owned(),
-    };
-    let categories = airut_domain::matter::Category::ALL.map(airut_wire::category).to_vec();
-    let query_id = uuid::Uuid::now_v7().to_string();
-    v1::QueryBenefitsRequest {
-        query_id,
-        subject_id: subject.to_owned(),
-        context: Some(context),
-        categories,
-        period: None,
-    }
-}
-
-fn show_receipt(dir: &Path, response: &v1::QueryBenefitsResponse) -> anyhow::Result<()> {
-    let receipt = response.receipt.as_ref().context("an answer without a receipt")?;
-    verify_receipt(response, &ReceiptKeys::load(dir.join("pki/receipt-keys.txt"))?)?;
-    say("\n4  The receipt: what the exchange can not take back");
-    say(format!("   content  sha256 {}", hex::encode(&receipt.payload_sha256)));
-    say(format!("   place    {} in the log", receipt.position));
-    say(format!("   signed   by {}; the county has checked the signature", receipt.key_id));
-    Ok(())
-}
-
-async fn show_proof(dir: &Path, county: &Client, response: &v1::QueryBenefitsResponse) -> anyhow::Result<()> {
-    let receipt = response.receipt.clone().context("an answer without a receipt")?;
-    let position = airut_wire::receipt_from(receipt)?.statement.position;
-    let proof = county.inclusion_proof(position, PATIENCE).await?;
-    let checkpoint = Checkpoint::parse(&proof.checkpoint)?;
-    verify_inclusion(&proof, &checkpoint)?;
-    let key: VerifierKey = std::fs::read_to_string(dir.join("ledger/ledger.vkey"))?.trim().parse()?;
-    key.open(&proof.checkpoint)?;
-    let entry = proof.entry.as_ref().context("a proof without an entry")?;
-    say(format!(
-        "   proof    entry {} of {} in the audit ledger; the path of {} hashes leads to the root that the ledger signed",
-        entry.index,
-        checkpoint.size,
-        proof.path.len()
-    ));
-    Ok(())
-}
-
-async fn show_repeat(
-    county: &Client,
-    request: &v1::QueryBenefitsRequest,
-    first: &v1::QueryBenefitsResponse,
-) -> anyhow::Result<()> {
-    let again = county.query(request, PATIENCE, None).await?;
-    let statement = |response: &v1::QueryBenefitsResponse| {
-        response.receipt.as_ref().map(|r| (r.payload_sha256.clone(), r.accept_time, r.position.clone()))
-    };
-    ensure!(again.matters == first.matters, "the repeat has another answer");
-    ensure!(statement(&again) == statement(first), "the repeat's receipt says something else");
-    say("\n5  The same question with the same id, as after a broken connection");
-    say("   The same answer, the same statement in the receipt; that it was shown twice is on record.");
-    Ok(())
-}
-
-async fn show_refusal(stranger: &Client, request: &v1::QueryBenefitsRequest) -> anyhow::Result<()> {
-    let request = v1::QueryBenefitsRequest { query_id: uuid::Uuid::now_v7().to_string(), ..request.clone() };
-    let Err(refusal) = stranger.query(&request, PATIENCE, None).await else {
-        bail!("a partner without a contract was given an answer");
-    };
-    say("\n6  A pension provider asks the same about the same person");
-    say(format!("   Refused, and on record: {refusal}\n"));
-    Ok(())
+    say("Airut: the story of one query and three notices. Every person in it is synthetic.\n");
+    question::tell(layout.dir(), &pirkanmaa, &stranger, subject).await?;
+    notices::tell(layout.dir(), &notices::Parties { kela, pirkanmaa, helsinki }, subject).await
 }
 
 fn indent(text: &str) -> String {

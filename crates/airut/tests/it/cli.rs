@@ -12,11 +12,12 @@ use std::{
 };
 
 use airut_testkit::eventually;
+use airut_wire::v1::{MessageState, track_response::Kind};
 use serde_json::Value;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Data, Exchange, PATIENCE, airut, dev, ledger_verify, persons, question};
+use crate::support::{Data, Exchange, PATIENCE, airut, dev, ledger_verify, notice, persons, question, receipt_keys};
 
 /// A process that was told to stop, and has no more than a query under way, has ended after this long.
 const STOPPED_WITHIN: Duration = Duration::from_secs(10);
@@ -180,6 +181,12 @@ async fn what_dev_tells_to_try_works_when_pasted() {
     assert_ended(&run(county, "").await, 0, "");
     assert_ended(&run(pension, "").await, 0, "");
     assert_ended(&run(refused, "").await, 3, "NO_CONTRACT");
+    for (word, told) in [(" send ", "(verified)"), (" collect ", "need-1"), (" track ", "to pirkanmaa: delivered")] {
+        let [command] = <[Command; 1]>::try_from(commands(word)).unwrap();
+        let output = run(command, "").await;
+        assert_ended(&output, 0, "");
+        assert!(String::from_utf8_lossy(&output.stdout).contains(told), "{told} is missing after{word}");
+    }
     assert!(exchange.stop().await.success());
     for verify in commands(" ledger verify") {
         assert_ended(&run(verify, "").await, 0, "");
@@ -189,16 +196,36 @@ async fn what_dev_tells_to_try_works_when_pasted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_story_can_be_told_twice_on_one_directory() {
     let data = Data::new();
+    // What somebody else has sent, and nobody collected, stands in nobody's way and stays.
+    let exchange = Exchange::start(dev(data.path())).await;
+    let kela = exchange.client(data.path(), "kela").await;
+    let keys = receipt_keys(data.path());
+    kela.send(&notice("theirs", &persons(data.path())[0]), &keys, PATIENCE, None).await.unwrap();
+    assert!(exchange.stop().await.success());
     for _ in 0..2 {
         let once = with(airut(), &["dev", "--once", "--data", &data.path().display().to_string()]);
         let told = run(once, "").await;
         assert_ended(&told, 0, "");
         let story = String::from_utf8_lossy(&told.stdout);
-        for step in ["1  A county asks", "4  The receipt", "Refused, and on record: NO_CONTRACT", "verified"] {
+        for step in [
+            "1  A county asks",
+            "4  The receipt",
+            "Refused, and on record: NO_CONTRACT",
+            "taken in by pirkanmaa",
+            "passed on to helsinki, handed out, taken in",
+            "NOT_A_CLIENT: The person has moved abroad.",
+            "verified: ",
+        ] {
             assert!(story.contains(step), "{step} is missing in\n{story}");
         }
         assert!(!persons(data.path()).iter().any(|person| story.contains(person)), "an identity code is told");
     }
+    let exchange = Exchange::start(dev(data.path())).await;
+    let kela = exchange.client(data.path(), "kela").await;
+    eventually(PATIENCE, async || kela.track("", "theirs", PATIENCE).await.unwrap().state() == MessageState::Waiting)
+        .await;
+    let theirs = kela.track("", "theirs", PATIENCE).await.unwrap().steps;
+    assert!(theirs.iter().all(|step| [Kind::Accepted, Kind::Offered, Kind::LeaseEnded].contains(&step.kind())));
 }
 
 #[tokio::test(flavor = "multi_thread")]

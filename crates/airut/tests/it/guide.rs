@@ -175,9 +175,16 @@ async fn the_commands_of_the_readme_work_as_written() {
     let place = Data::new();
     let once = blocks(README).into_iter().find(|block| block.text.contains("dev --once")).unwrap();
     let told = run(&[built(once)], place.path(), &[]).await;
-    assert!(told.contains("verified"), "{told}");
+    assert!(told.contains("taken in by helsinki") && told.contains("verified"), "{told}");
 
     let exchange = Exchange::start(dev(&place.join("airut-data"))).await;
+    let mut message = built(blocks(README).into_iter().find(|block| block.text.contains(" send ")).unwrap());
+    for verb in ["send", "collect", "track"] {
+        let there = format!(" {verb} --server {}", exchange.address);
+        message.text = message.text.replace(&format!(" {verb} "), &format!("{there} "));
+    }
+    let told = run(&[message], place.path(), &[]).await;
+    assert!(told.contains("(verified)") && told.contains("from kela to pirkanmaa: delivered"), "{told}");
     let mut query = built(blocks(README).into_iter().find(|block| block.text.contains(" query ")).unwrap());
     query.text = format!("{} --server {}\n", query.text.trim_end(), exchange.address);
     let told = run(&[query], place.path(), &[]).await;
