@@ -139,6 +139,8 @@ pub struct Parts {
     /// Bounds the calls under way; closed when the gateway stops.
     pub(crate) in_flight: Arc<Semaphore>,
     pub(crate) calls: TaskTracker,
+    /// Ends the calls that only wait for something to come. Ended with `stop` at the latest.
+    pub(crate) draining: CancellationToken,
     /// Ends the streams and whatever runs on its own.
     pub(crate) stop: CancellationToken,
     pub(crate) streams: TaskTracker,
@@ -191,6 +193,7 @@ impl Gateway {
         let writer = Writer::new(headers.clone(), Arc::clone(&ring));
         let refusals = Refusals::new(headers, ring.edge(), world.clone());
         let reception = Reception::new(folds.current(), refusals, world.clone());
+        let stop = CancellationToken::new();
         let gateway = Self(Arc::new(Parts {
             signer: Signer::start(receipt_key, Arc::clone(&folds), &world),
             reception,
@@ -202,7 +205,8 @@ impl Gateway {
             bodies,
             in_flight: Arc::new(Semaphore::new(MOST_IN_FLIGHT)),
             calls: TaskTracker::new(),
-            stop: CancellationToken::new(),
+            draining: stop.child_token(),
+            stop,
             streams: TaskTracker::new(),
             stop_folds: CancellationToken::new(),
             folding: TaskTracker::new(),
@@ -258,6 +262,7 @@ impl Gateway {
     pub async fn stop(&self, patience: Duration) {
         self.in_flight.close();
         self.calls.close();
+        self.draining.cancel();
         if tokio::time::timeout(patience, self.calls.wait()).await.is_err() {
             tracing::warn!("calls still under way are left to another gateway");
         }

@@ -102,7 +102,7 @@ impl Gateway {
             let look = until.min(tokio::time::Instant::now() + LOOK);
             tokio::select! {
                 biased;
-                () = self.stop.cancelled() => return Err(Refusal::new(Reason::NotServing)),
+                () = self.draining.cancelled() => return Err(Refusal::new(Reason::NotServing)),
                 changed = tokio::time::timeout_at(look, changes.beyond(&mut seen)) => drop(changed),
             }
         }

@@ -426,6 +426,20 @@ async fn who_can_not_hold_a_stream_pulls_and_settles() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_gateway_that_stops_waits_for_no_pull_to_have_something() {
+    let sandbox = Sandbox::start().await;
+    let mut county = client(&sandbox, 0, "pirkanmaa");
+    let pull =
+        v1::PullRequest { max_messages: 10, wait: Some(airut_wire::duration(Duration::from_secs(30))), lease: None };
+    let pulled = tokio::spawn(async move { soon(county.pull(pull)).await });
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let began = tokio::time::Instant::now();
+    soon(sandbox.gateways[0].stop(Duration::from_secs(20))).await;
+    assert!(began.elapsed() < Duration::from_secs(1), "it took {:?}", began.elapsed());
+    assert_eq!(reason(&pulled.await.unwrap().unwrap_err()), Reason::NotServing);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_fold_that_was_lost_is_rebuilt_with_the_same_digest() {
     let sandbox = Sandbox::start().await;
     let mut collector = Collector::open(&sandbox, 0, "pirkanmaa", 4).await;
