@@ -1,6 +1,7 @@
 //! `airut partner`: the registry of partners, from the command line.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -8,7 +9,7 @@ use std::{
 use airut_client::Client;
 use airut_domain::{
     delivery::{Direction, Quota, Right},
-    id::PartnerId,
+    id::{MessageType, PartnerId},
     partner::{CertificateMatch, CertificateName, Contract, Fingerprint, Partner, State},
 };
 use airut_wire::v1;
@@ -214,7 +215,8 @@ fn table(header: &[&str]) -> Table {
 }
 
 fn list_table(partners: &[(Partner, i32)]) -> String {
-    let mut table = table(&["ID", "NAME", "KIND", "STATE", "VERSION", "CERTIFICATES", "REVOKED", "CONTRACTS"]);
+    let mut table =
+        table(&["ID", "NAME", "KIND", "STATE", "VERSION", "CERTIFICATES", "REVOKED", "CONTRACTS", "SENDS", "RECEIVES"]);
     for (partner, version) in partners {
         table.add_row([
             partner.id.to_string(),
@@ -225,9 +227,22 @@ fn list_table(partners: &[(Partner, i32)]) -> String {
             partner.certificates.len().to_string(),
             partner.revoked.len().to_string(),
             partner.contracts.len().to_string(),
+            types(partner, Direction::Send),
+            types(partner, Direction::Receive),
         ]);
     }
     table.trim_fmt()
+}
+
+/// How many message types a partner may exchange in this direction; `partner self` names them.
+fn types(partner: &Partner, direction: Direction) -> String {
+    let rights = partner.deliveries.iter().filter(|right| right.direction == direction);
+    let types: BTreeSet<&MessageType> = rights.flat_map(|right| &right.message_types).collect();
+    match types.len() {
+        0 => "-".to_owned(),
+        1 => "1 type".to_owned(),
+        count => format!("{count} types"),
+    }
 }
 
 /// A definition for people: who it is, what it is known by, what it may ask.

@@ -65,6 +65,15 @@ async fn an_operator_lists_and_applies_and_nobody_else_does() {
         0,
         &["ID", "pirkanmaa", "Pirkanmaan hyvinvointialue", "operator", "pension-provider", "active"],
     );
+    let (_, table) = as_partner(&data, &exchange, "operator", &["list"]).await;
+    let rights = |id: &str| {
+        let line = table.lines().find(|line| line.trim_start().starts_with(id)).unwrap();
+        let cells: Vec<&str> = line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+        cells[cells.len() - 2..].join(" | ")
+    };
+    assert_eq!(rights("ID"), "SENDS | RECEIVES");
+    assert_eq!((rights("dvv").as_str(), rights("pirkanmaa").as_str()), ("5 types | -", "1 type | 7 types"));
+    assert_eq!(rights("auditor"), "- | -");
     let (status, listed) = as_partner(&data, &exchange, "operator", &["list", "--output", "json"]).await;
     assert_eq!(status, 0, "{listed}");
     let listed: Value = serde_json::from_str(&listed).expect("one JSON value");
