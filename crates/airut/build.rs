@@ -4,7 +4,7 @@
 use std::{env, error::Error, fs, path::PathBuf};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    for name in ["partners", "message-types", "samples"] {
+    for name in ["partners", "message-types", "samples", "magic/partners", "magic/message-types"] {
         let dir = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../deploy/exchange").join(name);
         println!("cargo::rerun-if-changed={}", dir.display());
         let mut paths: Vec<PathBuf> =
@@ -20,7 +20,8 @@ fn main() -> Result<(), Box<dyn Error>> {
                 Ok(format!("({name:?}, include_str!({path:?}))"))
             })
             .collect::<Result<_, std::io::Error>>()?;
-        fs::write(PathBuf::from(env::var("OUT_DIR")?).join(format!("{name}.rs")), format!("[{}]", entries.join(", ")))?;
+        let file = format!("{}.rs", name.replace('/', "-"));
+        fs::write(PathBuf::from(env::var("OUT_DIR")?).join(file), format!("[{}]", entries.join(", ")))?;
     }
     Ok(())
 }

@@ -20,6 +20,7 @@ use clap::Args;
 use crate::{
     cli,
     config::{Config, Keys, LedgerConfig, LogConfig, RegisterConfig, Role, TelemetryConfig, Tls},
+    magic::{self, Magic},
     node::Node,
     partners,
 };
@@ -69,6 +70,28 @@ pub struct Options {
     pub server_name: Vec<String>,
 }
 
+/// A file that a new data directory begins with.
+#[derive(Clone, Debug)]
+pub(crate) struct Definition {
+    /// The directory within the data directory.
+    pub(crate) directory: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) text: String,
+}
+
+impl Definition {
+    /// Those of a directory.
+    pub(crate) fn all(directory: &'static str, files: &[(&'static str, &'static str)]) -> impl Iterator<Item = Self> {
+        files.iter().map(move |(name, text)| Self { directory, name, text: (*text).to_owned() })
+    }
+}
+
+/// Those of every exchange.
+fn definitions() -> Vec<Definition> {
+    let of = [("partners", PARTNERS), ("message-types", MESSAGE_TYPES), ("samples", SAMPLES)];
+    of.into_iter().flat_map(|(directory, files)| Definition::all(directory, files)).collect()
+}
+
 /// A data directory, laid out.
 #[derive(Clone, Debug)]
 pub struct Layout {
@@ -81,6 +104,15 @@ impl Layout {
     /// # Errors
     /// With the file that can not be written.
     pub fn prepare(dir: &Path) -> anyhow::Result<Self> {
+        Self::with_definitions(dir, &definitions())
+    }
+
+    /// The same, with the magic recipients.
+    pub(crate) fn prepare_with_magic(dir: &Path) -> anyhow::Result<Self> {
+        Self::with_definitions(dir, &magic::added_to(definitions()))
+    }
+
+    fn with_definitions(dir: &Path, definitions: &[Definition]) -> anyhow::Result<Self> {
         let layout = Self { dir: dir.to_owned() };
         for sub in ["", "pki", "keys", "partners", "message-types", "samples"] {
             let sub = layout.dir.join(sub);
@@ -88,7 +120,9 @@ impl Layout {
         }
         let world = World::system();
         let now = world.now();
-        layout.write_definitions()?;
+        for Definition { directory, name, text } in definitions {
+            write_new(&layout.dir.join(directory).join(name), text)?;
+        }
         layout.issue_certificates(now)?;
         layout.make_keys(&world)?;
         layout.write_persons(now)?;
@@ -158,15 +192,6 @@ impl Layout {
         self.dir.join("keys/receipt.key")
     }
 
-    fn write_definitions(&self) -> anyhow::Result<()> {
-        for (directory, files) in [("partners", PARTNERS), ("message-types", MESSAGE_TYPES), ("samples", SAMPLES)] {
-            for (name, text) in files {
-                write_new(&self.dir.join(directory).join(name), text)?;
-            }
-        }
-        Ok(())
-    }
-
     fn partners(&self) -> anyhow::Result<Vec<Partner>> {
         partners::read(&self.dir.join("partners")).map_err(|faults| anyhow::anyhow!("{}", faults.join("\n  ")))
     }
@@ -208,11 +233,12 @@ impl Layout {
 /// # Errors
 /// When it can not start, or can not go on.
 pub async fn run(options: &Options) -> anyhow::Result<()> {
-    let layout = Layout::prepare(&options.data)?;
     if options.prepare {
+        let layout = Layout::prepare(&options.data)?;
         layout.name_server(&options.server_name)?;
         return cli::print(format_args!("{} is laid out", layout.dir.display()));
     }
+    let layout = Layout::prepare_with_magic(&options.data)?;
     let config = layout.config(options);
     let telemetry = cli::start_telemetry(&config)?;
     let mut signals = cli::Signals::listen()?;
@@ -223,10 +249,13 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     if !register_connected(&node, REGISTER_WITHIN).await {
         tracing::warn!("the register is not connected; it goes on trying");
     }
+    let server = node.address.context("a gateway is among the roles")?.to_string();
+    let magic = Magic::start(&server, layout.dir()).await?;
     cli::say(welcome(&layout, &node, telemetry.metrics_address));
     cli::say("ready");
     let result = cli::until_stopped(&mut node, signals).await;
     cli::say("stopping");
+    magic.stop().await;
     node.stop().await;
     telemetry.flush();
     result
@@ -272,6 +301,9 @@ Kela tells the county that a client needs social work, the county takes it in, a
     --message-id need-1{options} {data}/samples/social-work-need.json
   {program} collect --as pirkanmaa --count 1 --wait 20{options}
   {program} track --as kela need-1{options}
+
+To try a sender of your own on partners that misbehave on purpose, send a practice-message to magic-reject, magic-expire,
+magic-stall or magic-duplicate: docs/partner-guide.md, \"Testing your own client\".
 
 and, once this has been stopped with Ctrl-C:
 

@@ -8,6 +8,7 @@ pub mod config;
 pub mod node;
 
 pub mod dev;
+mod magic;
 mod partners;
 
 mod caller;

@@ -21,7 +21,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) async fn run(options: &Options) -> Result<(), (Exit, anyhow::Error)> {
-    let layout = Layout::prepare(&options.data).map_err(fault)?;
+    let layout = Layout::prepare_with_magic(&options.data).map_err(fault)?;
     let config = layout.config(options);
     let telemetry = cli::start_telemetry(&config).map_err(fault)?;
     let node = Node::start(&config).await.map_err(fault)?;

@@ -144,6 +144,8 @@ async fn every_command_of_the_partner_guide_works_as_written() {
         "OUTCOME_REJECTED",
         "\"code\": \"WRONG_COUNTY\"",
         "OUTCOME_ACCEPTED",
+        "\"state\": \"MESSAGE_STATE_DEAD\"",
+        "KIND_LEASE_ENDED",
         "\"monthsBack\"",
         "CERTIFICATE_UNKNOWN",
         "NTRFI-3221308-6",
@@ -154,7 +156,7 @@ async fn every_command_of_the_partner_guide_works_as_written() {
     assert_eq!(repeated.len(), 2, "{told}");
     assert_eq!(repeated[0], repeated[1]);
     let sent: Vec<&str> = told.lines().filter(|line| line.contains("is accepted, on record")).collect();
-    assert_eq!((sent.len(), sent[0] == sent[1], sent[0] == sent[2]), (3, true, false), "{told}");
+    assert_eq!((sent.len(), sent[0] == sent[1], sent[0] == sent[2]), (6, true, false), "{told}");
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod gateways;
 mod guide;
 mod hostile;
 mod local;
+mod magic;
 mod message_types;
 mod partners;
 mod privacy;

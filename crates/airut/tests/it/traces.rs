@@ -93,7 +93,9 @@ async fn a_query_is_one_trace_from_the_callers_own_through_the_register_and_back
     // What is left is exported as it stops.
     assert!(exchange.stop().await.success());
 
-    let spans = collector.spans();
+    let mut spans = collector.spans();
+    // The magic recipients pull all the time, in traces of their own.
+    spans.retain(|span| span.name != "airut.v1.DeliveryService/Pull");
     let foreign: Vec<_> = spans.iter().filter(|span| hex::encode(&span.trace_id) != TRACE).collect();
     assert!(foreign.is_empty(), "spans of no caller's: {foreign:#?}");
     let tree = tree(&spans);
