@@ -1,8 +1,9 @@
 //! Collecting messages: over a stream that is kept open, or by pulling.
 
+mod collector;
 mod lease;
 mod settling;
 mod stream;
 
+pub use collector::{CollectError, Collected, Collector, CollectorSettings};
 pub use lease::{Lease, SettleError, Settling};
-pub use stream::{CollectError, Collected, Collector, CollectorSettings};

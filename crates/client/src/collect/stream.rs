@@ -4,11 +4,7 @@
 //! exchange is told how many deliveries may be unsettled, counting those of earlier streams: a stream that is lost often does not
 //! fill the memory. What waits in the queue when a stream is lost is dropped, for the exchange gives it to somebody else.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use airut_wire::v1::{
     self, CollectRequest, CollectResponse, collect_request as ask, collect_response as told,
@@ -16,15 +12,15 @@ use airut_wire::v1::{
 };
 use futures::FutureExt;
 use tokio::{
-    sync::{Notify, mpsc, oneshot},
-    task::JoinHandle,
+    sync::{mpsc, oneshot},
     time::{Instant, sleep_until, timeout, timeout_at},
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status, Streaming, metadata::MetadataValue};
 
 use super::{
+    collector::{CollectError, Collected, Collector, CollectorSettings, Shared},
     lease::{Lease, Said, SettleError},
     settling::Settlements,
 };
@@ -47,104 +43,6 @@ const BATCH: usize = 1000;
 
 /// Requests that wait for the connection.
 const OUTBOUND: usize = 16;
-
-/// How a [`Collector`] works.
-#[derive(Clone, Debug)]
-pub struct CollectorSettings {
-    /// How many deliveries may be unsettled at once, in the queue or taken: 1 to 65536.
-    pub credit: u32,
-    /// How long a delivery may take until it is settled, from when it is offered: 1 second to 1 hour.
-    pub lease: Duration,
-    /// How long deliveries that were taken may take until they are settled, and these settlements confirmed, once the collector is
-    /// to stop.
-    pub stop_within: Duration,
-    /// When no stream could be opened for this long, or the exchange says that trying again does not help, the collector gives
-    /// up. `None`: never, it tries for ever.
-    pub patience: Option<Duration>,
-    /// W3C trace context that the exchange continues.
-    pub traceparent: Option<String>,
-}
-
-impl Default for CollectorSettings {
-    fn default() -> Self {
-        Self {
-            credit: 256,
-            lease: Duration::from_secs(30),
-            stop_within: Duration::from_secs(10),
-            patience: None,
-            traceparent: None,
-        }
-    }
-}
-
-/// A message in its recipient's hands.
-#[derive(Debug)]
-pub struct Collected {
-    /// The message, and what the exchange says of it. Above attempt 1 it may have been delivered before.
-    pub delivery: v1::Delivery,
-    /// To settle it by.
-    pub lease: Lease,
-}
-
-/// Collects messages over a stream. Made by [`Client::collector`].
-#[derive(Debug)]
-pub struct Collector {
-    shared: Arc<Shared>,
-    stop: CancellationToken,
-    /// A collector that is dropped stops.
-    _stops: DropGuard,
-    task: JoinHandle<Result<(), CollectError>>,
-}
-
-/// How a collector ended.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CollectError {
-    /// It gave up, as the settings say.
-    #[error(transparent)]
-    GaveUp(#[from] CallError),
-    /// It stopped, and could not see to everything in time.
-    #[error("{unsettled} deliveries were not settled, and {unconfirmed} settlements not confirmed")]
-    Unfinished {
-        /// Deliveries that were taken and not settled. They will be delivered again.
-        unsettled: usize,
-        /// Settlements that may or may not count.
-        unconfirmed: usize,
-    },
-}
-
-/// What the collector and its task share.
-#[derive(Debug, Default)]
-struct Shared {
-    queue: Mutex<Queue>,
-    came: Notify,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    deliveries: VecDeque<Collected>,
-    /// Deliveries that were taken, and of which nothing was heard.
-    in_hand: usize,
-    ended: bool,
-}
-
-impl Shared {
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Queue {
-    /// Forgets what nobody has taken.
-    fn clear(&mut self) {
-        self.deliveries.drain(..).for_each(|collected| collected.lease.forget());
-    }
-
-    fn take(&mut self) -> Option<Collected> {
-        let taken = self.deliveries.pop_front();
-        self.in_hand += usize::from(taken.is_some());
-        taken
-    }
-}
 
 impl Client {
     /// Collects messages until `stop` is cancelled or the collector is dropped, and opens its stream again whenever it is lost, for
@@ -177,48 +75,6 @@ impl Client {
         };
         let task = tokio::spawn(driver.run());
         Collector { shared, _stops: stop.clone().drop_guard(), stop, task }
-    }
-}
-
-impl Collector {
-    /// The next delivery; `None` once the collector is to stop, or has given up.
-    ///
-    /// Each delivery must be settled within its lease: accepted, returned or rejected. A settlement is kept until the exchange has
-    /// confirmed it, over as many streams as that takes. One whose stream was lost may be delivered again before, so whoever takes
-    /// messages in must recognise those that it has taken in already, by their sender and id.
-    ///
-    /// Cancel safe.
-    pub async fn next(&mut self) -> Option<Collected> {
-        loop {
-            if let Some(collected) = self.try_next() {
-                return Some(collected);
-            }
-            if self.stop.is_cancelled() || self.shared.queue().ended {
-                return None;
-            }
-            // What came since then has left a permit.
-            self.shared.came.notified().await;
-        }
-    }
-
-    /// A delivery, if there is one already.
-    pub fn try_next(&mut self) -> Option<Collected> {
-        if self.stop.is_cancelled() { None } else { self.shared.queue().take() }
-    }
-
-    /// Stops: takes no further delivery, waits until those that were taken are settled and the settlements confirmed, at most as
-    /// long as the settings say. What nobody has taken is given back without a word.
-    ///
-    /// When the future is dropped it goes on in the background.
-    ///
-    /// # Errors
-    /// See [`CollectError`].
-    pub async fn close(self) -> Result<(), CollectError> {
-        self.stop.cancel();
-        match self.task.await {
-            Ok(ended) => ended,
-            Err(_) => Err(CallError::Unreachable("the collector's task has ended".to_owned()).into()),
-        }
     }
 }
 
