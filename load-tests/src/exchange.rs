@@ -6,6 +6,7 @@ use std::{
     fmt, fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use airut_client::{Client, Settings};
@@ -24,6 +25,10 @@ const TRIES: usize = 4;
 
 /// How many brokers have each record, where there are as many: then one may be killed at a time.
 const REPLICAS: usize = 3;
+
+/// How long a broker that was killed may take to serve again. It recovers its log first, beside those who go on: seconds, and
+/// minutes on a machine that has no time for it.
+const BROKER_WITHIN: Duration = Duration::from_secs(600);
 
 /// What carries the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -220,7 +225,10 @@ impl Exchange {
                 let gateway = self.gateway(number)?;
                 gateway.process = Some(gateway.starting.start()?);
             }
-            Victim::Broker(number) => self.kafka.as_ref().context("there are brokers")?.restart(number),
+            Victim::Broker(number) => {
+                let kafka = self.kafka.as_ref().context("there are brokers")?;
+                kafka.restart_within(number, BROKER_WITHIN).map_err(|said| anyhow!(said))?;
+            }
         }
         Ok(())
     }

@@ -127,7 +127,8 @@ impl Report<'_> {
             println!("{} came altered; {} of others were given back", counts.altered, counts.foreign);
         }
         match &self.audit {
-            Audit::Missing(missing) => println!("in the ledger: all receipts' records but {missing}"),
+            Audit::Missing(0) => println!("the ledger has every receipt's record, and each is about its message"),
+            Audit::Missing(missing) => println!("the ledger LACKS the records of {missing} receipts"),
             Audit::LeftOut(why) => println!("LEFT OUT: the ledger was not looked at: {why}"),
         }
         for line in &story.lines {

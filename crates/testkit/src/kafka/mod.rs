@@ -198,10 +198,18 @@ impl Kafka {
     /// # Panics
     /// It does not.
     pub fn restart(&self, node: usize) {
+        let served = self.restart_within(node, START_BOUND);
+        assert!(served.is_ok(), "node {node} does not start again: {served:?}");
+    }
+
+    /// As [`restart`](Self::restart), with a bound of one's own.
+    ///
+    /// # Errors
+    /// It did not serve by then, or ended: the last of what it said.
+    pub fn restart_within(&self, node: usize, bound: Duration) -> Result<(), String> {
         self.node(node).kill();
         self.node(node).spawn(&self.installation);
-        let served = self.node(node).wait_until_it_serves(START_BOUND);
-        assert!(served.is_ok(), "node {node} does not start again: {served:?}");
+        self.node(node).wait_until_it_serves(bound)
     }
 
     /// Stops a node in its tracks: its connections stay, and nothing answers.
