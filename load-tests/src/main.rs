@@ -7,6 +7,10 @@
 
 #![allow(clippy::print_stdout, reason = "a command-line tool's output")]
 
+/// As in `airut`, which it is measured beside.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 mod exchange;
 mod measure;
 mod process;

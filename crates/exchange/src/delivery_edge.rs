@@ -173,7 +173,7 @@ impl DeliveryService for DeliveryEdge {
     async fn pull(&self, request: Request<v1::PullRequest>) -> Result<Response<v1::PullResponse>, Status> {
         self.0
             .carry_out(method!("airut.v1.DeliveryService", "Pull"), request, |call, request| async move {
-                Ok(call.gateway.pull(&call.caller, request).await?)
+                Ok(call.gateway.pull(&call.caller, request, &call.left).await?)
             })
             .await
     }

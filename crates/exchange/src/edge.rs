@@ -16,6 +16,7 @@ use airut_wire::v1::{
 use futures::{Stream, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, TryAcquireError, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::verb::query_benefits::METHOD;
@@ -62,6 +63,8 @@ pub(crate) struct Call {
     pub(crate) gateway: Gateway,
     pub(crate) caller: VerifiedPartner,
     pub(crate) traceparent: String,
+    /// Cancelled when the caller has left.
+    pub(crate) left: CancellationToken,
 }
 
 /// Why a call came to nothing.
@@ -177,7 +180,10 @@ impl Edge {
         let (span, traceparent) = span::rpc(method.service, method.name, &request_id, trace);
         let (reply, answer) = oneshot::channel();
         let (gateway, by) = (self.gateway.clone(), caller.id().clone());
-        let verb = verb(Call { gateway: gateway.clone(), caller, traceparent }, request.into_inner());
+        let left = CancellationToken::new();
+        // Dropped with this handler.
+        let _here = left.clone().drop_guard();
+        let verb = verb(Call { gateway: gateway.clone(), caller, traceparent, left }, request.into_inner());
         // A task of its own: tonic drops this handler when the caller leaves.
         let task = async move {
             let answer = match verb.await {

@@ -16,6 +16,7 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, sleep, timeout_at},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     deliveries::{Pushed, TEXT},
@@ -303,7 +304,9 @@ pub(super) async fn puller(run: Run, partner: &'static str) {
         };
         let (reply, pulled) = oneshot::channel();
         let gateway = life.gateway.clone();
-        life.fate.spawn(Box::pin(async move { drop(reply.send(gateway.pull(&caller, request).await)) }));
+        // Who crashes or has no more patience does not hear what it gets: it leaves as a caller does who is cut off.
+        let stays = CancellationToken::new();
+        life.fate.spawn(Box::pin(async move { drop(reply.send(gateway.pull(&caller, request, &stays).await)) }));
         let Some(Ok(pulled)) = life.answer(pulled).await else { continue };
         for delivery in &pulled.deliveries {
             let credit = usize::try_from(most).unwrap();

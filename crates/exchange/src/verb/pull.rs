@@ -11,6 +11,7 @@ use airut_domain::{
     time::Timestamp,
 };
 use airut_wire::v1;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     collect::{LOOK, field},
@@ -26,11 +27,13 @@ pub(crate) const PULLED: &str = "pull/";
 const LONGEST_PULL: Duration = Duration::from_secs(30);
 
 impl Gateway {
-    /// Messages that wait, for a collector that holds no stream open.
+    /// Messages that wait, for a collector that holds no stream open. Once the caller has left nothing more is offered, and what was
+    /// is given back.
     pub(crate) async fn pull(
         &self,
         collector: &VerifiedPartner,
         request: v1::PullRequest,
+        left: &CancellationToken,
     ) -> Result<v1::PullResponse, Refusal> {
         let most = usize::try_from(request.max_messages).unwrap_or(0);
         if !(1..=MOST_AT_ONCE).contains(&most) {
@@ -44,18 +47,25 @@ impl Gateway {
         let lease = airut_wire::lease("lease", request.lease)?;
         let collects = Collects { recipient: collector.id().clone(), stream: self.new_stream(PULLED)?, lease };
         let changes = self.folds.collecting(&collects.recipient);
-        let pulled = self.pull_within(&collects, most, &changes, wait).await;
+        let pulled = self.pull_within(&collects, most, &changes, wait, left).await;
         drop(changes);
         self.folds.collects_no_more(collector.id());
-        Ok(v1::PullResponse { deliveries: self.give(&collects.recipient, pulled?)? })
+        Ok(v1::PullResponse { deliveries: self.give(&collects.recipient, pulled?, left)? })
     }
 
     /// The last checks of what was pulled, in the poll in which it leaves: offering it has taken its time. What can not be given
     /// is given back.
-    fn give(&self, recipient: &PartnerId, pulled: Vec<Ready>) -> Result<Vec<v1::Delivery>, Refusal> {
+    fn give(
+        &self,
+        recipient: &PartnerId,
+        pulled: Vec<Ready>,
+        left: &CancellationToken,
+    ) -> Result<Vec<v1::Delivery>, Refusal> {
         let now = self.world.now();
         let fault = if pulled.is_empty() {
             None
+        } else if left.is_cancelled() {
+            Some(Reason::NotServing)
         } else if !self.folds.registry_is_current(now) {
             Some(Reason::RegistryStale)
         } else if self.folds.registry().current(recipient).is_none() {
@@ -91,6 +101,7 @@ impl Gateway {
         most: usize,
         changes: &Changes,
         wait: Duration,
+        left: &CancellationToken,
     ) -> Result<Vec<Ready>, Refusal> {
         let until = tokio::time::Instant::now() + wait;
         let mut seen = changes.count();
@@ -102,6 +113,7 @@ impl Gateway {
             let look = until.min(tokio::time::Instant::now() + LOOK);
             tokio::select! {
                 biased;
+                () = left.cancelled() => return Ok(Vec::new()),
                 () = self.draining.cancelled() => return Err(Refusal::new(Reason::NotServing)),
                 changed = tokio::time::timeout_at(look, changes.beyond(&mut seen)) => drop(changed),
             }

@@ -440,6 +440,20 @@ async fn a_gateway_that_stops_waits_for_no_pull_to_have_something() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_left_while_its_pull_waited_is_given_nothing() {
+    let sandbox = Sandbox::start().await;
+    let mut county = client(&sandbox, 0, "pirkanmaa");
+    let mut leaves = client(&sandbox, 0, "pirkanmaa");
+    let pull =
+        v1::PullRequest { max_messages: 10, wait: Some(airut_wire::duration(Duration::from_secs(30))), lease: None };
+    let left = tokio::time::timeout(Duration::from_millis(100), leaves.pull(pull)).await;
+    assert!(left.is_err(), "nothing waits yet");
+    send(&sandbox, message("m-1")).await;
+    let deliveries = soon(county.pull(pull)).await.unwrap().into_inner().deliveries;
+    assert_eq!(deliveries.iter().map(|delivery| delivery.attempt).collect::<Vec<_>>(), [1]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_fold_that_was_lost_is_rebuilt_with_the_same_digest() {
     let sandbox = Sandbox::start().await;
     let mut collector = Collector::open(&sandbox, 0, "pirkanmaa", 4).await;
