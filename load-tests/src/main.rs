@@ -28,6 +28,7 @@ mod progress;
 mod report;
 mod run;
 
+mod bare;
 mod day;
 
 mod flood;

@@ -97,6 +97,11 @@ impl Plan {
         self.by_sender.get(sender).map_or(&[], Vec::as_slice)
     }
 
+    /// Every message, sender by sender.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Planned> {
+        self.by_sender.values().flatten()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.flow_of.len()
     }

@@ -195,12 +195,17 @@ impl Run {
         self.processor = None;
     }
 
+    /// From the start until the last message came.
+    pub(crate) fn seconds(&self) -> f64 {
+        self.seen.last().duration_since(self.seen.began).as_secs_f64()
+    }
+
     /// Stops everything, checks the ledger, and tells what was found.
     ///
     /// # Errors
     /// When a promise is broken, among others.
     pub(crate) async fn finish(mut self, common: &Common, story: Story) -> anyhow::Result<()> {
-        let seconds = self.seen.last().duration_since(self.seen.began).as_secs_f64();
+        let seconds = self.seconds();
         let processor = self.processor_us()?;
         stop(std::mem::take(&mut self.collecting)).await?;
         let audit = audit::receipts(self.place.auditor().await?.as_ref(), &self.seen).await;

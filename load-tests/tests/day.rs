@@ -18,6 +18,8 @@ fn a_small_day_on_the_embedded_log_loses_doubles_and_inverts_nothing() {
 #[test]
 fn a_small_day_on_kafka_loses_doubles_and_inverts_nothing() {
     if airut_testkit::require("kafka", Installation::find()).is_some() {
-        is_whole(&load(&["day", "--messages", MESSAGES, "--log", "kafka"]), 4000);
+        let summary = load(&["day", "--messages", MESSAGES, "--log", "kafka", "--baseline"]);
+        is_whole(&summary, 4000);
+        assert!(summary["ratio"].as_f64().unwrap() > 0.0, "{summary}");
     }
 }
