@@ -253,9 +253,10 @@ impl Gateway {
 
     /// Records what waits in a lane, one record after the other, until nothing does.
     async fn drive_sending(&self, lane: SendLane) {
+        let mut driver = self.sending.drive(&lane, |waiting| waiting.reply(Err(Refusal::new(Reason::OutcomeUnknown))));
         loop {
             let (mut messages, mut bytes) = (0, 0);
-            let turn = self.sending.take(&lane, |waiting| {
+            let turn = driver.take(|waiting| {
                 messages += 1;
                 bytes += waiting.body.len();
                 messages <= MOST_MESSAGES && bytes <= MOST_BYTES
@@ -272,7 +273,7 @@ impl Gateway {
                 Some(waiting)
             });
             let (groups, later) = grouped(turn);
-            self.sending.put_back(&lane, later);
+            driver.put_back(later);
             let records = groups.into_iter().map(|group| self.record_messages(&lane, group));
             futures::future::join_all(records).await;
         }

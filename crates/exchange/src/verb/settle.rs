@@ -88,9 +88,11 @@ impl Gateway {
 
     /// Records what waits in a lane, one record after the other, until nothing does.
     async fn drive_settling(&self, lane: SettleLane) {
+        // Whoever waits for the outcome is told that it is unknown.
+        let mut driver = self.settling.drive(&lane, drop);
         loop {
             let mut items = 0;
-            let turn = self.settling.take(&lane, |settling| {
+            let turn = driver.take(|settling| {
                 items += settling.settlements.len();
                 items <= MOST_AT_ONCE
             });
