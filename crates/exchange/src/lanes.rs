@@ -1,18 +1,30 @@
 //! Lanes: what waits for the log, in order. What is for one lane is taken together when the record before it is decided, so that
-//! a burst becomes few records, and a single message waits for nobody.
+//! a burst becomes few records, and a single message waits for nobody. Where many lanes are busy they take turns, and what gathers
+//! meanwhile goes into fewer and larger records.
 
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// As many have a record under way before others wait, each [`LONGEST_TURN`] at the most: a partition that the log is slow to write
+/// holds up its own lanes, and not the others.
+pub(crate) const ABREAST: usize = 4;
+pub(crate) const LONGEST_TURN: Duration = Duration::from_millis(20);
 
 /// What waits, by lane. A lane is there for as long as somebody drives along it.
 #[derive(Debug)]
-pub(crate) struct Lanes<K, W>(Mutex<BTreeMap<K, VecDeque<W>>>);
+pub(crate) struct Lanes<K, W> {
+    waiting: Mutex<BTreeMap<K, VecDeque<W>>>,
+    turns: Semaphore,
+}
 
 impl<K, W> Default for Lanes<K, W> {
     fn default() -> Self {
-        Self(Mutex::default())
+        Self { waiting: Mutex::default(), turns: Semaphore::new(ABREAST) }
     }
 }
 
@@ -25,7 +37,12 @@ pub(crate) struct Driver<'a, K: Ord + Clone, W> {
     is_idle: bool,
 }
 
-impl<K: Ord + Clone, W> Driver<'_, K, W> {
+impl<'a, K: Ord + Clone, W> Driver<'a, K, W> {
+    /// Waits for the lane's turn, and no longer than it must. To be held until its record is decided.
+    pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'a>> {
+        tokio::time::timeout(LONGEST_TURN, self.lanes.turns.acquire()).await.ok()?.ok()
+    }
+
     /// The next work of the lane, in order, for as long as `fits` says so, and at least one. When there is none the lane is idle.
     pub(crate) fn take(&mut self, fits: impl FnMut(&W) -> bool) -> Vec<W> {
         let taken = self.lanes.take(self.lane, fits);
@@ -91,7 +108,7 @@ impl<K: Ord + Clone, W> Lanes<K, W> {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<K, VecDeque<W>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

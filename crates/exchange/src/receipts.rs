@@ -23,10 +23,10 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{fold::Folds, world::World};
 
-/// As many statements go into one signature at the most.
+/// As many orders go into one signature at the most. Each is for one receipt, or for those of one record.
 const LARGEST_BATCH: usize = 256;
 
-/// As many statements may wait to be signed; beyond that, callers wait.
+/// As many orders may wait to be signed; beyond that, callers wait.
 const LONGEST_QUEUE: usize = 4096;
 
 /// A gateway's receipt key.
@@ -106,50 +106,48 @@ impl std::fmt::Debug for ReceiptKey {
     }
 }
 
+/// Statements that became known together, each with the salt of its commitment.
 struct Order {
-    statement: Statement,
-    commitment_salt: [u8; 16],
-    reply: oneshot::Sender<Receipt>,
+    statements: Vec<(Statement, [u8; 16])>,
+    reply: oneshot::Sender<Vec<Receipt>>,
 }
 
 /// Signs receipts in batches: whatever waits when the signer is free is signed together.
 #[derive(Clone, Debug)]
-pub(crate) struct Signer {
-    key: Arc<ReceiptKey>,
-    queue: mpsc::Sender<Order>,
-}
+pub(crate) struct Signer(mpsc::Sender<Order>);
 
 impl Signer {
     /// Starts the signing task; it ends when the last handle is dropped.
     pub(crate) fn start(key: ReceiptKey, folds: Arc<Folds>, world: &World) -> Self {
         let (queue, mut orders) = mpsc::channel::<Order>(LONGEST_QUEUE);
-        let key = Arc::new(key);
-        let signer = Self { key: Arc::clone(&key), queue };
         world.spawn(async move {
             let mut batch = Vec::with_capacity(LARGEST_BATCH);
             while orders.recv_many(&mut batch, LARGEST_BATCH).await > 0 {
-                let (replies, statements) =
-                    batch.drain(..).map(|order| (order.reply, (order.statement, order.commitment_salt))).unzip();
-                let replies: Vec<oneshot::Sender<Receipt>> = replies;
-                for (reply, receipt) in replies.into_iter().zip(sign(&key, &folds.checkpoint(), statements)) {
+                let (mut statements, mut replies) = (Vec::new(), Vec::with_capacity(batch.len()));
+                for order in batch.drain(..) {
+                    replies.push((order.reply, order.statements.len()));
+                    statements.extend(order.statements);
+                }
+                let mut receipts = sign(&key, &folds.checkpoint(), statements).into_iter();
+                for (reply, count) in replies {
                     // A caller that has left needs none.
-                    drop(reply.send(receipt));
+                    drop(reply.send(receipts.by_ref().take(count).collect()));
                 }
             }
         });
-        signer
-    }
-
-    /// Receipts for statements that are there together, with one signature.
-    pub(crate) fn sign_now(&self, statements: Vec<(Statement, [u8; 16])>, checkpoint: &str) -> Vec<Receipt> {
-        sign(&self.key, checkpoint, statements)
+        Self(queue)
     }
 
     /// A receipt for the statement. `None` when the gateway is going down.
     pub(crate) async fn sign(&self, statement: Statement, commitment_salt: [u8; 16]) -> Option<Receipt> {
-        let (reply, receipt) = oneshot::channel();
-        self.queue.send(Order { statement, commitment_salt, reply }).await.ok()?;
-        receipt.await.ok()
+        self.sign_each(vec![(statement, commitment_salt)]).await?.into_iter().next()
+    }
+
+    /// A receipt for each statement, in their order. `None` when the gateway is going down.
+    pub(crate) async fn sign_each(&self, statements: Vec<(Statement, [u8; 16])>) -> Option<Vec<Receipt>> {
+        let (reply, receipts) = oneshot::channel();
+        self.0.send(Order { statements, reply }).await.ok()?;
+        receipts.await.ok()
     }
 }
 

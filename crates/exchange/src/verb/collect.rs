@@ -29,6 +29,7 @@ use super::{
 };
 use crate::{
     gateway::{Gateway, Unproposed},
+    lanes::{ABREAST, LONGEST_TURN},
     planted::planted,
 };
 
@@ -71,6 +72,12 @@ pub struct Collecting {
     pub traceparent: String,
 }
 
+/// An offer that is under way.
+struct Offering {
+    messages: usize,
+    began: Timestamp,
+}
+
 /// What a collector's own task did for it.
 enum Done {
     /// Offered messages of a partition, and what came of it.
@@ -89,8 +96,8 @@ struct Collector {
     credit: usize,
     /// Offers that are not settled, pushed or not.
     outstanding: BTreeMap<(Partition, Place), u32>,
-    /// Partitions in which an offer is under way, and for how many messages.
-    offering: BTreeMap<Partition, usize>,
+    /// Partitions in which an offer is under way.
+    offering: BTreeMap<Partition, Offering>,
     /// Messages that were offered in vain: not again before the next look.
     resting: BTreeSet<(Partition, Place)>,
     /// The same for a while longer: the record of an offer whose outcome was unknown may come in after all.
@@ -245,7 +252,7 @@ impl Collector {
 
     /// Offers as many messages as there is credit and room for, in every partition where no offer is under way.
     fn offer_what_fits(&mut self) {
-        let under_way: usize = self.offering.values().sum();
+        let under_way: usize = self.offering.values().map(|offering| offering.messages).sum();
         let taken = if planted!(CreditExceeded) { 0 } else { self.outstanding.len() + under_way };
         let room = self.credit.saturating_sub(taken).min(MOST_UNPUSHED.saturating_sub(self.ready.len() + under_way));
         if room == 0 {
@@ -263,7 +270,12 @@ impl Collector {
         self.first = (self.first + 1) % Topic::Messages.partitions();
         let mut room = room;
         for partition in all {
-            if room == 0 || self.offering.contains_key(&partition) {
+            // As lanes do: what gathers in the other partitions meanwhile is offered together.
+            let lately = |offering: &&Offering| now.since(offering.began) < LONGEST_TURN;
+            if room == 0 || self.offering.values().filter(lately).count() >= ABREAST {
+                return;
+            }
+            if self.offering.contains_key(&partition) {
                 continue;
             }
             let resting = &self.resting;
@@ -277,7 +289,7 @@ impl Collector {
                 continue;
             }
             room -= granted.len();
-            self.offering.insert(partition, granted.len());
+            self.offering.insert(partition, Offering { messages: granted.len(), began: now });
             let (gateway, collects, done) = (gateway.clone(), self.collects.clone(), self.done.clone());
             self.gateway.spawn(self.gateway.calls.track_future(async move {
                 let ready = gateway.offer(&collects, partition, granted.clone()).await;

@@ -255,6 +255,7 @@ impl Gateway {
     async fn drive_sending(&self, lane: SendLane) {
         let mut driver = self.sending.drive(&lane, |waiting| waiting.reply(Err(Refusal::new(Reason::OutcomeUnknown))));
         loop {
+            let _turn = driver.turn().await;
             let (mut messages, mut bytes) = (0, 0);
             let turn = driver.take(|waiting| {
                 messages += 1;
@@ -311,14 +312,10 @@ impl Gateway {
                     let parts = salt_parts(sender, &waiting.item.id, &waiting.item.fingerprint);
                     let salt = self.recorded_salt(partition, known, &parts, waiting.payload_sha256).await;
                     let outcome = match salt {
-                        Ok(salt) => self.sign_again(
-                            partition,
-                            known,
-                            &waiting.item.id,
-                            &waiting.recipient,
-                            waiting.payload_sha256,
-                            salt,
-                        ),
+                        Ok(salt) => {
+                            let (id, recipient) = (&waiting.item.id, &waiting.recipient);
+                            self.sign_again(partition, known, id, recipient, waiting.payload_sha256, salt).await
+                        }
                         Err(refusal) => Err(refusal),
                     };
                     waiting.reply(outcome);
@@ -334,7 +331,10 @@ impl Gateway {
             }
         }
         let statements = accepted.iter().map(|(waiting, item)| (statement(waiting, *item), waiting.salt)).collect();
-        let receipts = self.signer.sign_now(statements, &self.folds.checkpoint());
+        let Some(receipts) = self.signer.sign_each(statements).await else {
+            let unknown = Refusal::new(Reason::OutcomeUnknown);
+            return accepted.into_iter().for_each(|(waiting, _)| waiting.reply(Err(unknown.clone())));
+        };
         for ((waiting, _), receipt) in accepted.into_iter().zip(receipts) {
             waiting.reply(Ok(airut_wire::receipt(&receipt)));
         }
@@ -348,10 +348,10 @@ impl Gateway {
             Err(_) if planted!(ReceiptForReusedId) => self.ring.commitment_salt(&parts),
             salt => salt?,
         };
-        self.sign_again(partition, known, &submission.message_id, &submission.recipient, *payload_sha256, salt)
+        self.sign_again(partition, known, &submission.message_id, &submission.recipient, *payload_sha256, salt).await
     }
 
-    fn sign_again(
+    async fn sign_again(
         &self,
         partition: Partition,
         known: Known,
@@ -368,8 +368,7 @@ impl Gateway {
             position: Position { partition, offset: known.place.offset },
             item: Some(known.place.item),
         };
-        let receipts = self.signer.sign_now(vec![(statement, salt)], &self.folds.checkpoint());
-        let receipt = receipts.into_iter().next().ok_or(Refusal::new(Reason::NotServing))?;
+        let receipt = self.signer.sign(statement, salt).await.ok_or(Refusal::new(Reason::NotServing))?;
         Ok(airut_wire::receipt(&receipt))
     }
 

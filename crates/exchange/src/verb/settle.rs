@@ -91,6 +91,7 @@ impl Gateway {
         // Whoever waits for the outcome is told that it is unknown.
         let mut driver = self.settling.drive(&lane, drop);
         loop {
+            let _turn = driver.turn().await;
             let mut items = 0;
             let turn = driver.take(|settling| {
                 items += settling.settlements.len();
