@@ -1,6 +1,7 @@
 //! The bodies of accepted messages, for those who push them: a fresh record's from memory, an older one's from the log.
 //!
-//! A record holds many messages, sealed together. It is opened once and kept for as long as there is room.
+//! A record holds many messages, sealed together. It is opened once and kept for as long as there is room. A backlog is delivered in
+//! the order in which it was accepted, so what follows a record that must be read is read with it.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -8,8 +9,9 @@ use std::{
 };
 
 use airut_domain::{
+    message::Event,
     partition::Partition,
-    record::{Header, Stored},
+    record::{Header, Kind, Stored},
 };
 use airut_wire::log_v1;
 use bytes::Bytes;
@@ -19,6 +21,10 @@ use crate::gateway::Gateway;
 
 /// What opened records may take in memory.
 const MOST_BYTES: usize = 64 * 1024 * 1024;
+
+/// As many bytes of a partition are read at once, and as many records.
+const READ_BYTES: usize = 1024 * 1024;
+const READ_RECORDS: u64 = 256;
 
 /// The messages of one record, each as it was received.
 pub(crate) type Opened = Arc<Vec<Bytes>>;
@@ -50,6 +56,9 @@ impl Bodies {
 
     fn put(&self, key: (Partition, u64), body: Body, bytes: usize) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!((&body, kept.records.get(&key)), (Body::Sealed(..), Some(Body::Opened(_)))) {
+            return;
+        }
         if kept.records.insert(key, body).is_none() {
             kept.order.push_back(key);
             kept.bytes += bytes;
@@ -77,7 +86,7 @@ impl Gateway {
         let (stored, header) = match self.bodies.find((partition, offset)) {
             Some(Body::Opened(opened)) => return Some(opened),
             Some(Body::Sealed(stored, header)) => (stored, header),
-            None => self.read_record(partition, offset).await?,
+            None => self.read_on(partition, offset).await?,
         };
         let opened = self.writer.open_body(&stored, &header).map_err(|cause| cause.to_string());
         let bodies =
@@ -93,6 +102,22 @@ impl Gateway {
                 None
             }
         }
+    }
+
+    /// A record as it lies in the log, with its header; those after it that accepted messages are kept.
+    async fn read_on(&self, partition: Partition, offset: u64) -> Option<(Arc<Stored>, Arc<Header>)> {
+        let read = self.log.read(partition, offset..offset + READ_RECORDS, READ_BYTES).await;
+        let records = read.map_err(|cause| tracing::warn!(%cause, "records can not be read")).ok()?;
+        let mut wanted = None;
+        for stored in records {
+            let Ok(header) = airut_wire::record::decode(&stored.header).map(Arc::new) else { continue };
+            if stored.position.offset == offset {
+                wanted = Some((stored, header));
+            } else if matches!(header.kind, Kind::Message(Event::Accepted(_))) {
+                self.bodies.keep(&stored, &header);
+            }
+        }
+        wanted
     }
 
     /// A record as it lies in the log, with its header.
