@@ -40,6 +40,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     run.until_all_came().await?;
     let mut story = Story::of("day");
     if options.baseline {
+        run.count_no_more()?;
         let sample = Plan::new(options.messages.min(SAMPLE), None, |_| true)?;
         let sample = sample.all().map(|planned| run.material().message(planned).encode_to_vec()).collect();
         let bare = bare::rate(sample, usize::try_from(options.messages)?).await?;

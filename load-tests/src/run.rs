@@ -52,6 +52,8 @@ pub(crate) struct Run {
     memory: Vec<(f64, u64)>,
     /// What each part had used of the processor before; none where that can't be told.
     processor: Option<BTreeMap<&'static str, f64>>,
+    /// The processor time of each part, in microseconds a message, once it is no longer counted.
+    counted: Option<BTreeMap<&'static str, f64>>,
 }
 
 /// A recipient's collector at one gateway.
@@ -82,6 +84,7 @@ impl Run {
             collecting: Vec::new(),
             memory: Vec::new(),
             processor,
+            counted: None,
             place,
         };
         let mut recipients: Vec<&str> = begun.plan.flow_of.iter().map(|flow| FLOWS[*flow].to).collect();
@@ -190,6 +193,12 @@ impl Run {
         Ok(())
     }
 
+    /// What is done from now on is not the run's.
+    pub(crate) fn count_no_more(&mut self) -> anyhow::Result<()> {
+        self.counted = Some(self.processor_us()?);
+        Ok(())
+    }
+
     /// No figures of the processor: parts of the exchange were killed, and what they had used with them.
     pub(crate) fn forget_processor(&mut self) {
         self.processor = None;
@@ -206,7 +215,7 @@ impl Run {
     /// When a promise is broken, among others.
     pub(crate) async fn finish(mut self, common: &Common, story: Story) -> anyhow::Result<()> {
         let seconds = self.seconds();
-        let processor = self.processor_us()?;
+        let processor = self.counted.take().map_or_else(|| self.processor_us(), Ok)?;
         stop(std::mem::take(&mut self.collecting)).await?;
         let audit = audit::receipts(self.place.auditor().await?.as_ref(), &self.seen).await;
         let audit = match self.place.exchange.take() {
