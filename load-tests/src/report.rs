@@ -49,6 +49,8 @@ pub(crate) struct Report<'a> {
     pub(crate) seconds: f64,
     pub(crate) audit: Audit,
     pub(crate) memory: &'a [(f64, u64)],
+    /// How many messages were sent again.
+    pub(crate) repeats: u64,
     /// Microseconds a message, by part.
     pub(crate) processor: BTreeMap<&'static str, f64>,
 }
@@ -187,6 +189,7 @@ impl Report<'_> {
         let broken = [lost, inversions, unflagged, altered, changed].into_iter().any(|count| *count > 0);
         ensure!(!broken, "the promises are broken");
         ensure!(*without_receipt == 0, "{without_receipt} messages have no receipt");
+        ensure!(counts.repeated == self.repeats, "{} of {} repeats have a receipt", counts.repeated, self.repeats);
         ensure!(!matches!(self.audit, Audit::Missing(1..)), "receipts' records are not in the ledger");
         Ok(())
     }

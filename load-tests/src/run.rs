@@ -52,6 +52,8 @@ pub(crate) struct Run {
     memory: Vec<(f64, u64)>,
     /// What each part had used of the processor before; none where that can't be told.
     processor: Option<BTreeMap<&'static str, f64>>,
+    /// How many messages are sent again.
+    repeats: u64,
     /// The processor time of each part, in microseconds a message, once it is no longer counted.
     counted: Option<BTreeMap<&'static str, f64>>,
 }
@@ -84,6 +86,7 @@ impl Run {
             collecting: Vec::new(),
             memory: Vec::new(),
             processor,
+            repeats: 0,
             counted: None,
             place,
         };
@@ -136,7 +139,8 @@ impl Run {
 
     /// Sends one in ten messages again under its id, at once: each is to get the receipt that it has, and to come no more.
     pub(crate) async fn send_again(&mut self) -> anyhow::Result<()> {
-        self.send(|planned| planned.number.is_multiple_of(REPEATED)).await?;
+        self.repeats = self.plan.all().filter(|planned| is_repeated(planned)).count() as u64;
+        self.send(is_repeated).await?;
         self.until_all_sent().await?;
         // Nothing is to come, for which there is no sign to wait.
         tokio::time::sleep(AFTER).await;
@@ -230,7 +234,8 @@ impl Run {
             None => audit.unwrap_or_else(|cause| Audit::LeftOut(format!("{cause:#}"))),
         };
         drop(self.progress);
-        let report = Report { seen: &self.seen, seconds, audit, memory: &self.memory, processor };
+        let report =
+            Report { seen: &self.seen, seconds, audit, repeats: self.repeats, memory: &self.memory, processor };
         report.tell(common, &story)
     }
 
@@ -244,6 +249,10 @@ impl Run {
         let each = |(part, used)| (part, (used - before.get(part).copied().unwrap_or_default()) * 1e6 / messages);
         Ok(used.map(each).collect())
     }
+}
+
+const fn is_repeated(planned: &Planned) -> bool {
+    planned.number.is_multiple_of(REPEATED)
 }
 
 async fn stop(collecting: Vec<Collecting>) -> anyhow::Result<()> {

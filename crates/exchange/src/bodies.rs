@@ -44,7 +44,7 @@ struct Kept {
 #[derive(Debug, Clone)]
 enum Body {
     Sealed(Arc<Stored>, Arc<Header>),
-    Opened(Opened),
+    Opened(Arc<Header>, Opened),
 }
 
 impl Bodies {
@@ -56,7 +56,7 @@ impl Bodies {
 
     fn put(&self, key: (Partition, u64), body: Body, bytes: usize) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!((&body, kept.records.get(&key)), (Body::Sealed(..), Some(Body::Opened(_)))) {
+        if matches!((&body, kept.records.get(&key)), (Body::Sealed(..), Some(Body::Opened(..)))) {
             return;
         }
         if kept.records.insert(key, body).is_none() {
@@ -68,7 +68,7 @@ impl Bodies {
             let size = match kept.records.remove(&oldest) {
                 Some(Body::Sealed(stored, _)) => stored.body.len(),
                 // The seal takes a few bytes more; the sum of what is kept stays about right.
-                Some(Body::Opened(messages)) => messages.iter().map(Bytes::len).sum(),
+                Some(Body::Opened(_, messages)) => messages.iter().map(Bytes::len).sum(),
                 None => 0,
             };
             kept.bytes = kept.bytes.saturating_sub(size);
@@ -84,7 +84,7 @@ impl Gateway {
     /// The messages that the record at this offset accepted. None when it can not be read now.
     pub(crate) async fn messages_at(&self, partition: Partition, offset: u64) -> Option<Opened> {
         let (stored, header) = match self.bodies.find((partition, offset)) {
-            Some(Body::Opened(opened)) => return Some(opened),
+            Some(Body::Opened(_, opened)) => return Some(opened),
             Some(Body::Sealed(stored, header)) => (stored, header),
             None => self.read_on(partition, offset).await?,
         };
@@ -94,12 +94,24 @@ impl Gateway {
         match bodies {
             Ok(bodies) => {
                 let opened = Arc::new(bodies.messages);
-                self.bodies.put((partition, offset), Body::Opened(Arc::clone(&opened)), stored.body.len());
+                self.bodies.put((partition, offset), Body::Opened(header, Arc::clone(&opened)), stored.body.len());
                 Some(opened)
             }
             Err(cause) => {
                 tracing::error!(%cause, position = %stored.position, "recorded messages can not be opened");
                 None
+            }
+        }
+    }
+
+    /// The header of the record at this offset, which accepted messages. None when it can not be read now.
+    pub(crate) async fn header_at(&self, partition: Partition, offset: u64) -> Option<Arc<Header>> {
+        match self.bodies.find((partition, offset)) {
+            Some(Body::Opened(header, _) | Body::Sealed(_, header)) => Some(header),
+            None => {
+                let (stored, header) = self.read_on(partition, offset).await?;
+                self.bodies.keep(&stored, &header);
+                Some(header)
             }
         }
     }

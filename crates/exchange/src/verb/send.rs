@@ -380,17 +380,18 @@ impl Gateway {
         parts: &[&[u8]],
         payload_sha256: Digest,
     ) -> Result<[u8; 16], Refusal> {
-        let offsets = known.place.offset..known.place.offset + 1;
-        let read = self.log.read(partition, offsets, usize::MAX).await;
-        let stored =
-            read.ok().and_then(|records| records.into_iter().next()).ok_or(Refusal::new(Reason::LogUnavailable))?;
-        let recorded = match airut_wire::record::decode(&stored.header).map(|header| header.kind) {
-            Ok(Kind::Message(airut_domain::message::Event::Accepted(accepted))) => {
-                let item =
-                    usize::try_from(known.place.item).ok().and_then(|place| accepted.items.into_iter().nth(place));
+        let header = self.header_at(partition, known.place.offset).await.ok_or(Refusal::new(Reason::LogUnavailable))?;
+        let recorded = match &header.kind {
+            Kind::Message(airut_domain::message::Event::Accepted(accepted)) => {
+                let item = usize::try_from(known.place.item).ok().and_then(|place| accepted.items.get(place));
                 item.map(|item| item.commitment)
             }
-            Ok(_) | Err(_) => None,
+            Kind::Message(_)
+            | Kind::Query(_)
+            | Kind::Refusal(_)
+            | Kind::Partner(_)
+            | Kind::Member(_)
+            | Kind::Order(_) => None,
         };
         recorded.and_then(|recorded| self.ring.salt_of(recorded, payload_sha256, parts)).ok_or_else(|| {
             tracing::error!(%partition, offset = known.place.offset, "a message is not what its record commits to");
