@@ -1,6 +1,6 @@
 //! `DeliveryService` over gRPC: who calls, and in which trace. It decides nothing else.
 
-use std::{pin::Pin, sync::Arc};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use airut_domain::{
     refusal::{Reason, Refusal},
@@ -33,6 +33,10 @@ const LARGEST_MESSAGE: usize = 2 * 1024 * 1024;
 
 /// Messages of a stream that have no outcome yet; further ones are not read.
 const STREAM_WINDOW: usize = 4096;
+
+/// A stream that sends beyond its partner's quota is not read for so long after each refusal: who goes on as fast as it can must not
+/// cost the others their share of the gateway.
+const OVER_QUOTA: Duration = Duration::from_millis(1);
 
 /// Messages of a collector's stream that wait to be taken or sent.
 const STREAM_QUEUE: usize = 64;
@@ -68,7 +72,7 @@ impl DeliveryService for DeliveryEdge {
             let sending = Sending { caller, request: request.into_inner(), traceparent };
             let verb = gateway.clone();
             let task = async move {
-                verb.send(sending, None, ReplyTo::Call(reply), method.path).await;
+                let _refused = verb.send(sending, None, ReplyTo::Call(reply), method.path).await;
                 drop(permit);
             };
             gateway.spawn(gateway.calls.track_future(task.traced(span.clone())));
@@ -114,14 +118,11 @@ impl DeliveryService for DeliveryEdge {
                 let request = message.message.unwrap_or_default();
                 let sending = Sending { caller: caller.clone(), request, traceparent: traceparent.clone() };
                 let broken = Some(Arc::clone(&broken));
-                gateway
-                    .send(
-                        sending,
-                        broken,
-                        ReplyTo::Stream(place),
-                        method!("airut.v1.DeliveryService", "SendStream").path,
-                    )
-                    .await;
+                let path = method!("airut.v1.DeliveryService", "SendStream").path;
+                let refused = gateway.send(sending, broken, ReplyTo::Stream(place), path).await;
+                if refused == Some(Reason::QuotaExceeded) {
+                    tokio::time::sleep(OVER_QUOTA).await;
+                }
             }
         };
         self.0.gateway.spawn(self.0.gateway.streams.track_future(reading));

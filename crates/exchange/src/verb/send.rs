@@ -110,14 +110,15 @@ impl ReplyTo {
 
 impl Gateway {
     /// Judges a message and has it recorded. The outcome goes to `reply` once it is on record; what comes of the message does not
-    /// depend on anybody waiting for it. Messages are recorded in the order of these calls, as far as order is promised.
+    /// depend on anybody waiting for it. Messages are recorded in the order of these calls, as far as order is promised. Returns why
+    /// it was refused, if it was at once.
     pub(crate) async fn send(
         &self,
         sending: Sending,
         broken: Option<Arc<Broken>>,
         reply: ReplyTo,
         method: &'static str,
-    ) {
+    ) -> Option<Reason> {
         let turn = broken.map(Turn::take);
         let early = Early::of(&sending, &self.ring);
         let (caller, traceparent) = (sending.caller.clone(), sending.traceparent.clone());
@@ -126,7 +127,8 @@ impl Gateway {
             Err(refusal) => Err(refusal),
             Ok((read, Some((position, known)))) => {
                 let outcome = self.receipt_again(position, known, caller.id(), &read).await;
-                return early.reply(turn.as_ref(), reply, outcome);
+                early.reply(turn.as_ref(), reply, outcome);
+                return None;
             }
             Ok((read, None)) => self.judge_message(sending, read).and_then(|judged| {
                 let stored = || self.folds.sent(&judged.sender);
@@ -138,10 +140,13 @@ impl Gateway {
             Ok(admitted) => admitted,
             Err(refusal) => {
                 let refusal = self.reception.refuse(caller.id(), method, refusal).await;
-                return early.reply(turn.as_ref(), reply, Err(refusal));
+                let reason = refusal.reason;
+                early.reply(turn.as_ref(), reply, Err(refusal));
+                return Some(reason);
             }
         };
         self.put_in_lane(judged, turn, reply, traceparent, in_flight);
+        None
     }
 
     /// Sends a message that the exchange made on the sender's behalf, if the contracts of both parties grant it; otherwise

@@ -543,6 +543,29 @@ async fn a_message_that_came_before_one_beyond_the_quota_is_recorded_before_it()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stream_far_beyond_its_quota_is_read_slowly() {
+    const MOST: usize = 200;
+    let sandbox = Sandbox::start().await;
+    let quota = Quota { in_flight: None, messages_per_second: Some(1), stored_messages: None, stored_bytes: None };
+    let kela = partners().remove(0);
+    sandbox.apply(vec![Partner { quota: Some(quota), ..kela }]).await;
+    let (says, said) = mpsc::channel(MOST);
+    let mut hears =
+        soon(client(&sandbox, 0, "kela").send_stream(ReceiverStream::new(said))).await.unwrap().into_inner();
+    let began = tokio::time::Instant::now();
+    for number in 0..MOST {
+        says.send(v1::SendStreamRequest { message: Some(message(&format!("m-{number}"))) }).await.unwrap();
+    }
+    let mut refused = 0;
+    for _ in 0..MOST {
+        let outcome = soon(hears.message()).await.unwrap().expect("an outcome").outcome.unwrap();
+        refused += u32::from(matches!(outcome, Outcome::Refusal(_)));
+    }
+    assert!(refused > 150, "{refused} refused");
+    assert!(began.elapsed() >= Duration::from_millis(1) * (refused - 1), "{refused} in {:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_two_rejections_in_one_record_the_sender_reads_the_one_that_counted() {
     let sandbox = Sandbox::start().await;
     send(&sandbox, message("m-1")).await;
