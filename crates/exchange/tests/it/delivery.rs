@@ -171,6 +171,48 @@ async fn a_repeat_gets_its_receipt_though_its_time_is_over_or_the_right_to_send_
 }
 
 #[tokio::test(start_paused = true)]
+async fn each_fault_is_told_by_its_field_and_nothing_is_half_accepted() {
+    let sandbox = Sandbox::start().await;
+    let person = message("m").subject_id;
+    let expired = Some(airut_wire::timestamp(sandbox.ground.now()));
+    let sent = [
+        ("payload", v1::SendRequest { payload: vec![b'1'; 1001], ..message("m-1") }),
+        ("content_type", v1::SendRequest { content_type: "text/html".into(), ..message("m-2") }),
+        ("subject_id", v1::SendRequest { subject_id: String::new(), ..message("m-3") }),
+        ("subject_id", v1::SendRequest { subject_id: "010190-123".into(), ..message("m-4") }),
+        ("ordering_key", v1::SendRequest { ordering_key: "k".repeat(200), ..message("m-5") }),
+        ("message_id", v1::SendRequest { message_id: format!("m-{person}"), ..message("m-6") }),
+        ("message_id", v1::SendRequest { message_id: String::new(), ..message("m-7") }),
+        ("expire_time", v1::SendRequest { expire_time: expired, ..message("m-8") }),
+        ("context", v1::SendRequest { context: None, ..message("m-9") }),
+        ("NO_CONTRACT", v1::SendRequest { message_type: "rumour".into(), ..message("m-10") }),
+        ("NO_CONTRACT", v1::SendRequest { recipient: "nobody".into(), ..message("m-11") }),
+    ];
+    for (fault, request) in sent {
+        let refused = soon(client(&sandbox, 0, "kela").send(request)).await.unwrap_err();
+        let told = format!("{} {}", reason(&refused).code(), refused.message());
+        assert!(told.contains(fault), "{fault}: {told}");
+        assert!(!told.contains(&person), "{fault} tells whom it is about");
+    }
+    for credit in [-1, 65_537, i32::MAX] {
+        let (says, said) = mpsc::channel(1);
+        let open = ask::Message::Open(ask::Open { credit, lease: None });
+        says.send(v1::CollectRequest { message: Some(open) }).await.unwrap();
+        let mut hears =
+            soon(client(&sandbox, 0, "pirkanmaa").collect(ReceiverStream::new(said))).await.unwrap().into_inner();
+        let refused = soon(hears.message()).await.unwrap_err();
+        assert!(refused.message().contains("open.credit must be 0 to 65536"), "{refused}");
+    }
+    for max_messages in [-1, 0, 1001] {
+        let pull = v1::PullRequest { max_messages, wait: None, lease: None };
+        let refused = soon(client(&sandbox, 0, "pirkanmaa").pull(pull)).await.unwrap_err();
+        assert!(refused.message().contains("max_messages must be 1 to 1000"), "{refused}");
+    }
+    assert_eq!(sandbox.ground.records(Topic::Messages).len(), 0, "nothing was accepted");
+    assert_eq!(sandbox.refusals().len(), 17, "each is on record");
+}
+
+#[tokio::test(start_paused = true)]
 async fn messages_of_one_key_are_delivered_one_after_the_other() {
     let sandbox = Sandbox::start().await;
     for number in 0..5 {
