@@ -65,6 +65,8 @@ impl Sizes {
                     Kind::Query(Event::Answered(_)) => answered.add(stored.header.len(), stored.body.len()),
                     Kind::Query(Event::Rerouted(_) | Event::NotDisclosed(_) | Event::Repeated(_))
                     | Kind::Message(_)
+                    | Kind::Document(_)
+                    | Kind::Request(_)
                     | Kind::Refusal(_)
                     | Kind::Partner(_)
                     | Kind::Member(_)

@@ -215,6 +215,8 @@ impl Filler {
                     Kind::Query(Event::Answered(command)) => answered = Some((command, body)),
                     Kind::Query(Event::Rerouted(_) | Event::NotDisclosed(_) | Event::Repeated(_))
                     | Kind::Message(_)
+                    | Kind::Document(_)
+                    | Kind::Request(_)
                     | Kind::Refusal(_)
                     | Kind::Partner(_)
                     | Kind::Member(_)

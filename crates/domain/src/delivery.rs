@@ -10,7 +10,7 @@ use crate::{
     id::{LegalBasis, MessageId, MessageType, PartnerId, Purpose},
     identity_code::IdentityCode,
     message::{LONGEST, Terms},
-    message_type::{Definition, MessageTypes, Party, Presence},
+    message_type::{Definition, MessageTypes, Party, Presence, Service},
     partner::{Fault, Partner},
     refusal::{Reason, Refusal, Violation},
     registry::{Registry, VerifiedPartner},
@@ -156,7 +156,7 @@ impl Cleared {
     }
 }
 
-/// Whether the message may be sent.
+/// Whether the message may be sent by this service.
 ///
 /// # Errors
 /// [`Reason::NoContract`] when the sender may not send this to the recipient for this purpose, or the recipient not receive
@@ -168,34 +168,43 @@ pub fn judge(
     message: &Submission,
     now: Timestamp,
 ) -> Result<Cleared, Refusal> {
-    let context = &message.context;
-    let no_contract = Refusal::new(Reason::NoContract);
-    let recipient = registry.get(&message.recipient).map(|entry| &entry.partner);
-    let recipient = recipient.filter(|recipient| {
-        may(sender.partner(), Direction::Send, &message.message_type, recipient, &context.purpose, &context.legal_basis)
-            && may(
-                recipient,
-                Direction::Receive,
-                &message.message_type,
-                sender.partner(),
-                &context.purpose,
-                &context.legal_basis,
-            )
-    });
-    let Some(recipient) = recipient else { return Err(no_contract) };
-    let Some(definition) = types.find(&message.message_type) else {
-        let fault = "is not in the exchange's list of message types".to_owned();
-        return Err(Refusal::fields(vec![Violation { field: "message_type".into(), fault }]));
-    };
-    if !allows(definition, sender.partner(), recipient) {
-        return Err(no_contract);
-    }
+    let (granted, context) = (grant(sender, registry, types, &message.asks())?, &message.context);
+    let definition = &granted.definition;
+    require_service(definition, Service::Messages, "message_type")?;
     let faults = faults(definition, message, now);
     if !faults.is_empty() {
         return Err(Refusal::fields(faults));
     }
-    let latest = now + LONGEST;
-    Ok(Cleared {
+    Ok(cleared(sender, definition, context, message.expires, now))
+}
+
+/// Whether what the exchange says on the sender's behalf may be sent: the claim check of a document, say, which no partner may send by itself. Its size and
+/// form are the exchange's own.
+///
+/// # Errors
+/// As [`judge`].
+pub fn judge_on_behalf(
+    sender: &VerifiedPartner,
+    registry: &Registry,
+    types: &MessageTypes,
+    message: &Submission,
+    now: Timestamp,
+) -> Result<Cleared, Refusal> {
+    let granted = grant(sender, registry, types, &message.asks())?;
+    if granted.definition.service == Service::Messages {
+        return judge(sender, registry, types, message, now);
+    }
+    Ok(cleared(sender, &granted.definition, &message.context, message.expires, now))
+}
+
+fn cleared(
+    sender: &VerifiedPartner,
+    definition: &Arc<Definition>,
+    context: &Context,
+    expires: Option<Timestamp>,
+    now: Timestamp,
+) -> Cleared {
+    Cleared {
         sender: sender.id().clone(),
         terms: Terms {
             message_type: definition.name.clone(),
@@ -207,9 +216,86 @@ pub fn judge(
             back_off: definition.back_off(),
             on_dead: definition.on_dead,
         },
-        expires: message.expires.unwrap_or(now + definition.lifetime()).min(latest),
+        expires: expires.unwrap_or(now + definition.lifetime()).min(now + LONGEST),
         definition: Arc::clone(definition),
-    })
+    }
+}
+
+/// What a right is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Asks<'a> {
+    /// What it is.
+    pub message_type: &'a MessageType,
+    /// To whom.
+    pub recipient: &'a PartnerId,
+    /// Why.
+    pub purpose: &'a Purpose,
+    /// Under which act.
+    pub legal_basis: &'a LegalBasis,
+}
+
+impl Submission {
+    const fn asks(&self) -> Asks<'_> {
+        let Context { purpose, legal_basis, .. } = &self.context;
+        Asks { message_type: &self.message_type, recipient: &self.recipient, purpose, legal_basis }
+    }
+}
+
+/// Proof that the sender may send what is of this type to the recipient, and the recipient receive it. Only [`grant`] makes one.
+#[derive(Clone, Debug)]
+pub struct Granted {
+    definition: Arc<Definition>,
+}
+
+impl Granted {
+    /// The type.
+    pub fn definition(&self) -> &Arc<Definition> {
+        &self.definition
+    }
+}
+
+/// Whether a partner may send what is of this type to another one, and that one receive it, for this purpose under this act.
+///
+/// # Errors
+/// [`Reason::NoContract`] when it may not.
+pub fn grant(
+    sender: &VerifiedPartner,
+    registry: &Registry,
+    types: &MessageTypes,
+    asks: &Asks<'_>,
+) -> Result<Granted, Refusal> {
+    let Asks { message_type, recipient, purpose, legal_basis } = asks;
+    let no_contract = Refusal::new(Reason::NoContract);
+    let recipient = registry.get(recipient).map(|entry| &entry.partner);
+    let recipient = recipient.filter(|recipient| {
+        may(sender.partner(), Direction::Send, message_type, recipient, purpose, legal_basis)
+            && may(recipient, Direction::Receive, message_type, sender.partner(), purpose, legal_basis)
+    });
+    let Some(recipient) = recipient else { return Err(no_contract) };
+    let Some(definition) = types.find(message_type) else {
+        let fault = "is not in the exchange's list of message types".to_owned();
+        return Err(Refusal::fields(vec![Violation { field: "message_type".into(), fault }]));
+    };
+    if !allows(definition, sender.partner(), recipient) {
+        return Err(no_contract);
+    }
+    Ok(Granted { definition: Arc::clone(definition) })
+}
+
+/// Each type is carried by one service: what is a document is no message, and nobody can send its claim check by itself.
+///
+/// # Errors
+/// The field, when the type is another service's.
+pub fn require_service(definition: &Definition, service: Service, field: &'static str) -> Result<(), Refusal> {
+    if definition.service == service {
+        return Ok(());
+    }
+    let name = match definition.service {
+        Service::Messages => "DeliveryService",
+        Service::Documents => "DocumentService",
+        Service::Requests => "InformationRequestService",
+    };
+    Err(Refusal::fields(vec![Violation { field: field.into(), fault: format!("is sent by {name}") }]))
 }
 
 /// Whether a message of this type that a partner received may be passed on to another one: the type must allow that one, and

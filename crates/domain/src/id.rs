@@ -99,6 +99,12 @@ identifier! {
     QueryId;
     /// A message, chosen by its sender and unique among its messages.
     MessageId;
+    /// A document, chosen by its sender and unique among its documents.
+    DocumentId;
+    /// An information request, chosen by its requester and unique among its requests.
+    RequestId;
+    /// What a party does to an information request, chosen by it and unique among what it does to that request.
+    CommandId;
     /// What a message is, by its name in the exchange's list, such as `social-work-need`.
     MessageType;
     /// One life of a gateway process, from start to end.

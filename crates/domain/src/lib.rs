@@ -7,9 +7,11 @@
 //! This crate must never read a clock, a file, a socket or a random number: two processes that read the same log must
 //! come to the same state, byte for byte.
 
+pub mod file_name;
 pub mod id;
 pub mod identity_code;
 pub mod time;
+pub mod working_day;
 
 pub mod context;
 pub mod matter;
@@ -23,6 +25,7 @@ pub mod judge;
 pub mod minimise;
 pub mod refusal;
 
+pub mod document;
 pub mod keys;
 pub mod mailbox;
 pub mod member;
@@ -33,3 +36,4 @@ pub mod partition;
 pub mod query;
 pub mod receipt;
 pub mod record;
+pub mod request;

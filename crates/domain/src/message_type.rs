@@ -12,14 +12,18 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    document,
     id::{self, MessageType, PartnerId},
     identity_code::IdentityCode,
     message::{LONGEST, OnDead},
     partner::{Fault, Kind, Partner},
 };
 
-/// The largest payload that any type may allow, in bytes.
+/// The largest payload that any type of message may allow, in bytes.
 pub const LARGEST_PAYLOAD: u32 = 1024 * 1024;
+
+/// A document is kept for so many days at the most.
+const LONGEST_KEPT: u32 = 400;
 
 /// As many attempts a type may allow.
 const MOST_ATTEMPTS: u32 = 100;
@@ -32,6 +36,9 @@ pub struct Definition {
     pub name: MessageType,
     /// What it is, for people.
     pub title: String,
+    /// What carries it.
+    #[serde(default)]
+    pub service: Service,
     /// Who may send it.
     pub from: BTreeSet<Party>,
     /// Who may receive it.
@@ -56,6 +63,22 @@ pub struct Definition {
     /// What a dead letter means to the later messages of its ordering key.
     #[serde(default)]
     pub on_dead: OnDead,
+    /// For a document: how many days it is kept once it is stored.
+    #[serde(default)]
+    pub keep_days: Option<u32>,
+}
+
+/// What carries what is of a type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Service {
+    /// `DeliveryService`: it is a message.
+    #[default]
+    Messages,
+    /// `DocumentService`: it is a document, of which the recipient's mailbox has the claim check. Size and media types are the document's.
+    Documents,
+    /// `InformationRequestService`: it is an information request.
+    Requests,
 }
 
 /// Whether a message has something.
@@ -146,6 +169,11 @@ impl Definition {
         Duration::from_secs(u64::from(self.expires_hours) * 3600)
     }
 
+    /// How long a document is kept once it is stored.
+    pub fn keep(&self) -> Duration {
+        Duration::from_secs(u64::from(self.keep_days.unwrap_or_default()) * 24 * 3600)
+    }
+
     /// Every fault that the types alone do not rule out.
     pub fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
@@ -158,7 +186,22 @@ impl Definition {
         check(!IdentityCode::occurs_in(&self.title), "title", "must not contain a personal identity code");
         check(!self.from.is_empty(), "from", "at least one is required");
         check(!self.to.is_empty(), "to", "at least one is required");
-        check((1..=LARGEST_PAYLOAD).contains(&self.max_bytes), "max-bytes", "must be 1 to 1048576");
+        match self.service {
+            Service::Messages | Service::Requests => {
+                check((1..=LARGEST_PAYLOAD).contains(&self.max_bytes), "max-bytes", "must be 1 to 1048576");
+                check(self.keep_days.is_none(), "keep-days", "is for documents only");
+            }
+            Service::Documents => {
+                let fits = (1..=document::LARGEST).contains(&u64::from(self.max_bytes));
+                check(fits, "max-bytes", "must be 1 to 1073741824");
+                let kept = self.keep_days.is_some_and(|days| (1..=LONGEST_KEPT).contains(&days));
+                check(kept, "keep-days", "must be 1 to 400 for a document");
+                check(self.schema.is_none(), "schema", "a document has none");
+                check(self.ordering == Presence::None, "ordering", "must be none for a document");
+            }
+        }
+        let person = self.service == Service::Messages || self.subject == Presence::Required;
+        check(person, "subject", "must be required for a document or an information request");
         check(!self.content_types.is_empty(), "content-types", "at least one is required");
         let media_types = self.content_types.iter().all(|text| is_media_type(text));
         check(media_types, "content-types", "must be media types in lower case, without parameters");
@@ -214,6 +257,7 @@ mod tests {
         Definition {
             name: "social-work-need".parse().expect("a name"),
             title: "Need for social work".into(),
+            service: Service::Messages,
             from: ["kela".parse().expect("a party")].into(),
             to: ["kind:wellbeing-services-county".parse().expect("a party")].into(),
             max_bytes: 1024,
@@ -225,6 +269,7 @@ mod tests {
             back_off_seconds: 30,
             expires_hours: 168,
             on_dead: OnDead::Blocks,
+            keep_days: None,
         }
     }
 
@@ -259,6 +304,9 @@ mod tests {
             "on-dead",
         ];
         assert_eq!(fields, expected);
+        let document = Definition { service: Service::Documents, subject: Presence::Optional, ..definition() };
+        let fields: Vec<String> = document.faults().into_iter().map(|fault| fault.field).collect();
+        assert_eq!(fields, ["keep-days", "schema", "ordering", "subject"]);
         let named = Definition { title: "About 131052-308T".into(), ..definition() };
         assert_eq!(named.faults()[0].field, "title");
     }

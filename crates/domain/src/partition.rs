@@ -13,6 +13,10 @@ pub enum Topic {
     Messages,
     /// Queries and their answers.
     Queries,
+    /// Documents: what is known of them.
+    Documents,
+    /// Information requests.
+    Requests,
     /// What was refused and why.
     Refusals,
     /// The partner registry.
@@ -25,14 +29,24 @@ pub enum Topic {
 
 impl Topic {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Messages, Self::Queries, Self::Refusals, Self::Partners, Self::Members, Self::Order];
+    pub const ALL: [Self; 8] = [
+        Self::Messages,
+        Self::Queries,
+        Self::Documents,
+        Self::Requests,
+        Self::Refusals,
+        Self::Partners,
+        Self::Members,
+        Self::Order,
+    ];
 
     /// The name in the log.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Messages => "airut.messages",
             Self::Queries => "airut.queries",
+            Self::Documents => "airut.documents",
+            Self::Requests => "airut.requests",
             Self::Refusals => "airut.refusals",
             Self::Partners => "airut.partners",
             Self::Members => "airut.members",
@@ -48,7 +62,7 @@ impl Topic {
     /// How many partitions it has when the log is made; never changed afterwards.
     pub const fn partitions(self) -> u32 {
         match self {
-            Self::Messages | Self::Queries => 12,
+            Self::Messages | Self::Queries | Self::Documents | Self::Requests => 12,
             Self::Refusals => 4,
             Self::Partners | Self::Members | Self::Order => 1,
         }

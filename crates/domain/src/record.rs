@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use crate::{
+    document,
     id::{Incarnation, KeyId, PartnerId},
     keys::Digest,
     member, message,
@@ -12,12 +13,13 @@ use crate::{
     query,
     refusal::Reason,
     registry::PartnerApplied,
+    request,
     time::Timestamp,
 };
 
 /// The number of the rules that this build follows. It is stamped on every record; a record with a higher number stops the
 /// process, because two builds must never give two verdicts.
-pub const RULES: u32 = 3;
+pub const RULES: u32 = 4;
 
 /// What is known of a record without its body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +52,10 @@ pub enum Kind {
     Message(message::Event),
     /// `airut.queries`
     Query(query::Event),
+    /// `airut.documents`
+    Document(document::Event),
+    /// `airut.requests`
+    Request(request::Event),
     /// `airut.refusals`
     Refusal(Refused),
     /// `airut.partners`
@@ -77,6 +83,8 @@ impl Kind {
                 }
                 parties
             }
+            Self::Document(event) => event.parties(),
+            Self::Request(event) => event.parties(),
             Self::Refusal(Refused { partner, .. }) => partner.iter().collect(),
             Self::Partner(applied) => {
                 let author = applied.by.as_ref().filter(|by| **by != applied.partner.id);
@@ -103,6 +111,14 @@ impl Kind {
             Self::Query(query::Event::Answered(_)) => "query answered",
             Self::Query(query::Event::NotDisclosed(_)) => "query not disclosed",
             Self::Query(query::Event::Repeated(_)) => "query repeated",
+            Self::Document(document::Event::Begun(_)) => "document begun",
+            Self::Document(document::Event::Stored(_)) => "document stored",
+            Self::Document(document::Event::Rejected(_)) => "document rejected",
+            Self::Document(document::Event::Announced(_)) => "document announced",
+            Self::Document(document::Event::Fetched(_)) => "document fetched",
+            Self::Document(document::Event::Expired(_)) => "document expired",
+            Self::Document(document::Event::Erased(_)) => "document erased",
+            Self::Request(event) => event.name(),
             Self::Refusal(_) => "refused",
             Self::Partner(_) => "partner applied",
             Self::Member(member::Event::Heartbeat(_)) => "heartbeat",
@@ -203,6 +219,17 @@ kind_from! {
     query::Answered => |answered| Self::Query(query::Event::Answered(answered));
     query::NotDisclosed => |not| Self::Query(query::Event::NotDisclosed(not));
     query::Repeated => |repeated| Self::Query(query::Event::Repeated(repeated));
+    document::Begun => |begun| Self::Document(document::Event::Begun(begun));
+    document::Stored => |stored| Self::Document(document::Event::Stored(stored));
+    document::Rejected => |rejected| Self::Document(document::Event::Rejected(rejected));
+    document::Announced => |announced| Self::Document(document::Event::Announced(announced));
+    document::Fetched => |fetched| Self::Document(document::Event::Fetched(fetched));
+    document::Event => |event| Self::Document(event);
+    request::Created => |created| Self::Request(request::Event::Created(created));
+    request::Command => |command| Self::Request(request::Event::Command(command));
+    request::Read => |read| Self::Request(request::Event::Read(read));
+    request::Reminded => |reminded| Self::Request(request::Event::Reminded(reminded));
+    request::Lapsed => |lapsed| Self::Request(request::Event::Lapsed(lapsed));
     Refused => |refused| Self::Refusal(refused);
     PartnerApplied => |applied| Self::Partner(applied);
     member::Event => |event| Self::Member(event);

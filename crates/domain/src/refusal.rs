@@ -128,6 +128,8 @@ reasons! {
     NotAResponder = "NOT_A_RESPONDER", PermissionDenied, retry None;
     /// Only an operator may read or change other partners' definitions.
     NotAnOperator = "NOT_AN_OPERATOR", PermissionDenied, retry None;
+    /// Only the other party may do this.
+    NotYourPart = "NOT_YOUR_PART", PermissionDenied, retry None;
 
     /// There is no such thing, or it is not yours.
     NotFound = "NOT_FOUND", NotFound, retry None;
@@ -138,12 +140,23 @@ reasons! {
     InvalidField = "INVALID_FIELD", InvalidArgument, retry None;
     /// The message does not follow the protocol of its stream.
     ProtocolViolation = "PROTOCOL_VIOLATION", InvalidArgument, retry None;
+    /// The document's SHA-256 is not the one that its sender gave.
+    DigestMismatch = "DIGEST_MISMATCH", InvalidArgument, retry None;
+    /// The document's content is not of the media type that its sender gave.
+    ContentTypeMismatch = "CONTENT_TYPE_MISMATCH", InvalidArgument, retry None;
+    /// The content scan found something in the document.
+    ContentRejected = "CONTENT_REJECTED", InvalidArgument, retry None;
 
     /// The query id was used before with other content or context.
     QueryIdReused = "QUERY_ID_REUSED", AlreadyExists, retry None;
 
     /// The message id was used before with other content or context.
     MessageIdReused = "MESSAGE_ID_REUSED", AlreadyExists, retry None;
+    /// The document id was used before with other content or context.
+    DocumentIdReused = "DOCUMENT_ID_REUSED", AlreadyExists, retry None;
+
+    /// The request id or command id was used before with other content or context.
+    RequestIdReused = "REQUEST_ID_REUSED", AlreadyExists, retry None;
 
     /// The delivery's lease has ended, and the message was offered again or has ended otherwise.
     LeaseLost = "LEASE_LOST", FailedPrecondition, retry None;
@@ -151,9 +164,13 @@ reasons! {
     SettledOtherwise = "SETTLED_OTHERWISE", FailedPrecondition, retry None;
     /// The message is not a dead letter.
     NotADeadLetter = "NOT_A_DEAD_LETTER", FailedPrecondition, retry None;
+    /// The information request is not in a state in which this can be done.
+    WrongState = "WRONG_STATE", FailedPrecondition, retry None;
+    /// The document was erased: it was kept as long as it may be.
+    DocumentGone = "DOCUMENT_GONE", FailedPrecondition, retry None;
     /// The query id was answered more than ten minutes ago; ask again with a new one.
     QueryIdSpent = "QUERY_ID_SPENT", FailedPrecondition, retry None;
-    /// The partner's definition is not at the expected version.
+    /// It is not at the expected version.
     VersionChanged = "VERSION_CHANGED", FailedPrecondition, retry None;
 
     /// The exchange is handling as many calls as it may.
@@ -171,6 +188,10 @@ reasons! {
     ResponderFailed = "RESPONDER_FAILED", Unavailable, retry Some(2_000);
     /// The log can not be written at the moment; nothing was recorded.
     LogUnavailable = "LOG_UNAVAILABLE", Unavailable, retry Some(1_000);
+    /// The document is stored and waits for its content scan or for its recipient's mailbox; send it again with the same id to learn more.
+    DocumentHeld = "DOCUMENT_HELD", Unavailable, retry Some(2_000);
+    /// The object store can not be used at the moment.
+    StoreUnavailable = "STORE_UNAVAILABLE", Unavailable, retry Some(1_000);
     /// Whether the call was recorded is not known; retry with the same id.
     OutcomeUnknown = "OUTCOME_UNKNOWN", Unavailable, retry Some(500);
     /// An earlier message of the same ordering key was not accepted; send that one again first.

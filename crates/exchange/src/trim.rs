@@ -21,9 +21,12 @@ impl Gateway {
     pub async fn trim(&self) -> Result<(), GatewayError> {
         for partition in Partition::all() {
             match partition.topic {
-                Topic::Messages | Topic::Queries | Topic::Refusals | Topic::Members => {
-                    self.trim_partition(partition).await?
-                }
+                Topic::Messages
+                | Topic::Queries
+                | Topic::Documents
+                | Topic::Requests
+                | Topic::Refusals
+                | Topic::Members => self.trim_partition(partition).await?,
                 Topic::Partners | Topic::Order => {}
             }
         }
@@ -46,7 +49,7 @@ impl Gateway {
                 before = record.position.offset + 1;
             }
         }
-        let before = self.folds.trimmable(partition, start, before);
+        let before = self.folds.trimmable(partition, start, before)?;
         if before > start {
             self.log.trim(partition, before).await.map_err(|cause| GatewayError::Trim(cause.to_string()))?;
         }

@@ -153,6 +153,8 @@ const fn topic(kind: &Kind) -> Topic {
     match kind {
         Kind::Message(_) => Topic::Messages,
         Kind::Query(_) => Topic::Queries,
+        Kind::Document(_) => Topic::Documents,
+        Kind::Request(_) => Topic::Requests,
         Kind::Refusal(_) => Topic::Refusals,
         Kind::Partner(_) => Topic::Partners,
         Kind::Member(_) => Topic::Members,

@@ -20,16 +20,19 @@ pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descrip
 
 mod answer;
 mod asked;
+mod document;
 mod matter;
 mod message;
 mod partner;
 mod question;
 mod receipt;
 pub mod record;
+pub mod request;
 mod status;
 
 pub use answer::{AnswerFault, answer_from, disclosure};
 pub use asked::{AskedQuestion, QuestionFault};
+pub use document::document;
 pub use matter::matter;
 pub use message::{
     context, delivery_from, delivery_id, duration, is_worth_retrying, lease, outcome, refusal, refusal_from,

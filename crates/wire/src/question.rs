@@ -23,7 +23,7 @@ pub fn question(request: &v1::QueryBenefitsRequest) -> Result<Question, Refusal>
     let subject = faults.field("subject_id", &request.subject_id, |text| text.parse::<IdentityCode>());
     let context = faults.context(request.context.as_ref());
     let categories = faults.categories(&request.categories);
-    let period = request.period.as_ref().map(|period| faults.period(period));
+    let period = request.period.as_ref().map(|period| faults.period("period", period));
 
     let complete = || {
         Some(Question {
@@ -152,10 +152,19 @@ impl Faults {
         known.or_else(|| self.add("categories", "must be one of the known categories"))
     }
 
-    fn period(&mut self, period: &v1::Period) -> Option<Period> {
-        let date = |text: &str| parse_date(text).ok_or("must be a date such as 2026-11-22");
-        let from = self.field("period.start_date", &period.start_date, date);
-        let to = self.field("period.end_date", &period.end_date, date);
-        Period::new(from?, to?).or_else(|| self.add("period", "must not end before it starts"))
+    pub(crate) fn period(&mut self, field: &'static str, period: &v1::Period) -> Option<Period> {
+        let mut date = |name: &str, text: &str| {
+            let read = if text.is_empty() {
+                Err("is required")
+            } else {
+                parse_date(text).ok_or("must be a date such as 2026-11-22")
+            };
+            read.map_err(|fault| {
+                self.0.push(Violation { field: format!("{field}.{name}").into(), fault: fault.into() })
+            })
+            .ok()
+        };
+        let (from, to) = (date("start_date", &period.start_date), date("end_date", &period.end_date));
+        Period::new(from?, to?).or_else(|| self.add(field, "must not end before it starts"))
     }
 }

@@ -1,10 +1,13 @@
 //! The stored form of a record's header.
 
+mod document;
 mod message;
+mod request;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use airut_domain::{
+    document as documents,
     id::{self, Benefit},
     keys::Digest,
     member,
@@ -94,6 +97,8 @@ fn kind(kind: &Kind) -> PbKind {
     match kind {
         Kind::Message(event) => message::event(event),
         Kind::Query(event) => query_event(event),
+        Kind::Document(event) => document::event(event),
+        Kind::Request(event) => request::event(event),
         Kind::Refusal(refused) => PbKind::Refused(pb::Refused {
             partner: refused.partner.as_ref().map(ToString::to_string).unwrap_or_default(),
             reason: refused.reason.code().to_owned(),
@@ -238,6 +243,18 @@ fn kind_from(kind: PbKind) -> Result<Kind, Unreadable> {
         PbKind::MessagesExpired(expired) => Kind::Message(message::expired_from(expired)?),
         PbKind::MessagesTransferred(transferred) => Kind::Message(message::transferred_from(transferred)?),
         PbKind::MessagesRedriven(redriven) => Kind::Message(message::redriven_from(redriven)?),
+        PbKind::DocumentBegun(begun) => Kind::Document(document::begun_from(begun)?),
+        PbKind::DocumentStored(stored) => Kind::Document(document::stored_from(&stored)?),
+        PbKind::DocumentRejected(rejected) => Kind::Document(document::rejected_from(&rejected)?),
+        PbKind::DocumentAnnounced(announced) => Kind::Document(document::announced_from(&announced)?),
+        PbKind::DocumentFetched(fetched) => Kind::Document(document::fetched_from(fetched)?),
+        PbKind::DocumentExpired(ended) => Kind::Document(documents::Event::Expired(document::ended_from(&ended)?)),
+        PbKind::DocumentErased(ended) => Kind::Document(documents::Event::Erased(document::ended_from(&ended)?)),
+        PbKind::RequestCreated(created) => Kind::Request(request::created_from(created)?),
+        PbKind::RequestCommand(command) => Kind::Request(request::command_from(command)?),
+        PbKind::RequestRead(read) => Kind::Request(request::read_from(read)?),
+        PbKind::RequestReminded(reminded) => Kind::Request(request::reminded_from(&reminded)?),
+        PbKind::RequestLapsed(lapsed) => Kind::Request(request::lapsed_from(&lapsed)?),
         PbKind::QueryAsked(asked) => Kind::Query(query::Event::Asked(query::Asked {
             key: key(&asked.asker, &asked.query_id)?,
             fingerprint: digest(&asked.fingerprint, "fingerprint")?,

@@ -325,7 +325,13 @@ pub(crate) async fn every_query_has_an_end(auditor: &Client) {
             Kind::Query(Event::Answered(event)) => drop(ended.insert(&event.key)),
             Kind::Query(Event::NotDisclosed(event)) => drop(ended.insert(&event.key)),
             Kind::Query(Event::Rerouted(_) | Event::Repeated(_)) => {}
-            Kind::Message(_) | Kind::Refusal(_) | Kind::Partner(_) | Kind::Member(_) | Kind::Order(_) => {}
+            Kind::Message(_)
+            | Kind::Refusal(_)
+            | Kind::Partner(_)
+            | Kind::Document(_)
+            | Kind::Request(_)
+            | Kind::Member(_)
+            | Kind::Order(_) => {}
         }
     }
     let endless: Vec<_> = asked.difference(&ended).collect();

@@ -202,7 +202,13 @@ async fn suspension(log: &Log) -> Timestamp {
     let records = records(log, Topic::Partners).await;
     let suspended = records.iter().find(|(_, header)| match &header.kind {
         Kind::Partner(applied) => applied.partner.state == State::Suspended,
-        Kind::Message(_) | Kind::Query(_) | Kind::Refusal(_) | Kind::Member(_) | Kind::Order(_) => false,
+        Kind::Message(_)
+        | Kind::Query(_)
+        | Kind::Refusal(_)
+        | Kind::Document(_)
+        | Kind::Request(_)
+        | Kind::Member(_)
+        | Kind::Order(_) => false,
     });
     suspended.expect("it is on record").0.stamp
 }

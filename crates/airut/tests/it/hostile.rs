@@ -350,7 +350,13 @@ async fn refusals(exchange: &Exchange, data: &Path) -> Vec<Refused> {
     eventually(PATIENCE, async || auditor.checkpoint(PATIENCE).await.is_ok()).await;
     let refused = |(_, header): (_, Header)| match header.kind {
         Kind::Refusal(refused) => Some(refused),
-        Kind::Message(_) | Kind::Query(_) | Kind::Partner(_) | Kind::Member(_) | Kind::Order(_) => None,
+        Kind::Message(_)
+        | Kind::Query(_)
+        | Kind::Partner(_)
+        | Kind::Document(_)
+        | Kind::Request(_)
+        | Kind::Member(_)
+        | Kind::Order(_) => None,
     };
     entries(&auditor).await.into_iter().filter_map(refused).collect()
 }

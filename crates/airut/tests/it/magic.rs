@@ -85,7 +85,7 @@ async fn kela_may_send_them_what_it_sends_to_counties() {
     for (message_type, purpose, legal_basis) in [
         ("social-work-need", "social-work", "1301/2014"),
         ("immigrant-two-months", "social-assistance", "1412/1997"),
-        ("information-request", "social-assistance", "1412/1997"),
+        ("information-request-reminder", "social-assistance", "1412/1997"),
         ("reduced-basic-amount", "social-assistance", "1412/1997"),
         ("supplementary-assistance-need", "social-assistance", "1412/1997"),
         ("unemployed-over-25", "social-assistance", "1412/1997"),

@@ -175,7 +175,13 @@ async fn told_to_the_auditor(data: &Data, exchange: &Exchange, expected: &[(&str
 fn change(kind: Kind) -> Option<(String, String)> {
     match kind {
         Kind::Partner(applied) => applied.by.map(|by| (applied.partner.id.to_string(), by.to_string())),
-        Kind::Message(_) | Kind::Query(_) | Kind::Refusal(_) | Kind::Member(_) | Kind::Order(_) => None,
+        Kind::Message(_)
+        | Kind::Query(_)
+        | Kind::Refusal(_)
+        | Kind::Document(_)
+        | Kind::Request(_)
+        | Kind::Member(_)
+        | Kind::Order(_) => None,
     }
 }
 

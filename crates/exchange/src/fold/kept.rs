@@ -42,6 +42,11 @@ impl Kept {
         self.in_vain.insert(position, query.asked.offset);
     }
 
+    /// The record at `position` would have begun what had begun already, with the record at this offset.
+    pub(super) fn begun_in_vain(&mut self, position: Position, begun: u64) {
+        self.in_vain.insert(position, begun);
+    }
+
     /// A batch is finished; `time` is the partition's.
     pub(super) fn batch_finished(&mut self, partition: Partition, offset: u64, forget_at: Timestamp, time: Timestamp) {
         self.ended.retain(|(lies_in, day), _| *lies_in != partition || *day > time.day());

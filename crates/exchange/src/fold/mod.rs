@@ -8,11 +8,14 @@
 
 mod batches;
 mod changes;
+mod documents;
+mod entities;
 mod fingerprints;
 mod ids;
 mod kept;
 mod mailboxes;
 mod messages;
+mod requests;
 mod state;
 mod store;
 mod told;
@@ -393,7 +396,10 @@ impl Folds {
 
     /// The greatest offset of the partition, at most `limit`, before which no record is needed for a rebuild. What lies before
     /// `start` is gone already.
-    pub(crate) fn trimmable(&self, partition: Partition, start: u64, limit: u64) -> u64 {
+    ///
+    /// # Errors
+    /// When the fold's file can not be read.
+    pub(crate) fn trimmable(&self, partition: Partition, start: u64, limit: u64) -> Result<u64, StoreError> {
         self.lock().state.trimmable(partition, start, limit)
     }
 
@@ -425,7 +431,12 @@ impl Folds {
                 {
                     self.bodies.keep(stored, &applied.header);
                 }
-                Kind::Message(_) | Kind::Query(_) | Kind::Refusal(_) | Kind::Order(_) => {}
+                Kind::Message(_)
+                | Kind::Query(_)
+                | Kind::Document(_)
+                | Kind::Request(_)
+                | Kind::Refusal(_)
+                | Kind::Order(_) => {}
             }
             shared.tell(&self.own, applied, stored);
         }
@@ -458,9 +469,14 @@ pub(crate) fn narrowed(header: &Header) -> Option<Narrowed> {
         Kind::Query(Event::Asked(query::Asked { scopes, withheld, deadline, .. })) => {
             Some(Narrowed { scopes: scopes.clone(), withheld: withheld.clone(), deadline: *deadline })
         }
-        Kind::Message(_) | Kind::Query(_) | Kind::Refusal(_) | Kind::Partner(_) | Kind::Member(_) | Kind::Order(_) => {
-            None
-        }
+        Kind::Message(_)
+        | Kind::Query(_)
+        | Kind::Document(_)
+        | Kind::Request(_)
+        | Kind::Refusal(_)
+        | Kind::Partner(_)
+        | Kind::Member(_)
+        | Kind::Order(_) => None,
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
 };
 
 use airut_domain::{
+    document::{self, Document},
     id::PartnerId,
     keys::Digest,
     mailbox,
@@ -13,7 +14,9 @@ use airut_domain::{
     partition::{Partition, Position, Topic},
     query::{self, At, Phase, Query, QueryKey},
     record::{Header, Kind, Order, Stored},
+    refusal::Reason,
     registry::{self, Entry, Registry},
+    request::{self, Request},
     time::Timestamp,
 };
 use airut_log::{Positions, TailError};
@@ -21,6 +24,7 @@ use airut_wire::record::{Unreadable, decode};
 use serde::{Deserialize, Serialize};
 
 use super::{
+    entities::Entity,
     kept::Kept,
     mailboxes::Mailboxes,
     store::{Among, Store, StoreError, earliest_day},
@@ -32,10 +36,26 @@ use crate::planted::planted;
 pub(crate) enum Void {
     /// A query's record.
     Query(query::Void),
+    /// A document's record.
+    Document(document::Void),
+    /// An information request's record.
+    Request(request::Void),
     /// A partner's definition made from an older version.
     Superseded,
     /// A partner's definition made by somebody who may not.
     NotEntitled,
+}
+
+impl Void {
+    /// What to tell the caller whose record is void, where that is a refusal.
+    pub(crate) const fn reason(self) -> Reason {
+        match self {
+            Self::Query(void) => void.refusal(),
+            Self::Document(void) => void.reason(),
+            Self::Request(void) => void.reason(),
+            Self::Superseded | Self::NotEntitled => Reason::OutcomeUnknown,
+        }
+    }
 }
 
 /// What the fold says of a record.
@@ -132,6 +152,8 @@ pub(crate) struct Applied {
     pub(crate) phase: Option<Phase>,
     /// Partners that may be offered messages now.
     pub(crate) woken: BTreeSet<PartnerId>,
+    /// Partners whose information requests have changed.
+    pub(crate) concerned: BTreeSet<PartnerId>,
 }
 
 impl State {
@@ -161,7 +183,7 @@ impl State {
         *time = (*time).max(stored.stamp);
         let at = At { position, time: *time };
 
-        let mut woken = BTreeSet::new();
+        let (mut woken, mut concerned) = (BTreeSet::new(), BTreeSet::new());
         let whole = |(verdict, phase)| (Word::Whole(verdict), phase);
         let (word, phase) = match (position.partition.topic, &header.kind) {
             (Topic::Messages, Kind::Message(event)) => {
@@ -171,6 +193,12 @@ impl State {
                 (Word::Each(effects.verdicts), None)
             }
             (Topic::Queries, Kind::Query(event)) => whole(self.apply_query(at, event)?),
+            (Topic::Documents, Kind::Document(event)) => whole((self.apply_document(at, event)?, None)),
+            (Topic::Requests, Kind::Request(event)) => {
+                let (verdict, parties) = self.apply_request(at, event)?;
+                concerned = parties;
+                whole((verdict, None))
+            }
             (Topic::Partners, Kind::Partner(applied)) => whole((self.apply_partner(applied), None)),
             (Topic::Members, Kind::Member(event)) => {
                 self.small.members.apply(at.time, event);
@@ -183,9 +211,18 @@ impl State {
             }
             (Topic::Refusals, Kind::Refusal(_)) => whole((Ok(()), None)),
             (
-                Topic::Messages | Topic::Queries | Topic::Partners | Topic::Members | Topic::Order | Topic::Refusals,
+                Topic::Messages
+                | Topic::Queries
+                | Topic::Documents
+                | Topic::Requests
+                | Topic::Partners
+                | Topic::Members
+                | Topic::Order
+                | Topic::Refusals,
                 Kind::Message(_)
                 | Kind::Query(_)
+                | Kind::Document(_)
+                | Kind::Request(_)
                 | Kind::Partner(_)
                 | Kind::Member(_)
                 | Kind::Order(_)
@@ -193,7 +230,7 @@ impl State {
             ) => return Err(FoldError::Misplaced(position.to_string())),
         };
         self.cursor.positions.insert(position.partition, position.offset + 1);
-        Ok(Applied { header, word, phase, woken })
+        Ok(Applied { header, word, phase, woken, concerned })
     }
 
     /// The query as it stands; `None` when there is none, or it is time to forget it.
@@ -201,6 +238,11 @@ impl State {
         let among = if self.open.contains_key(key) { Among::Open } else { Among::Ended };
         let query = self.store.query(key, among)?;
         Ok(query.filter(|query| query.forget_at().is_none_or(|at| time < at)))
+    }
+
+    /// A document or an information request as it stands; `None` when there is none, or it is time to forget it.
+    pub(crate) fn entity<T: Entity>(&self, key: &T::Key, time: Timestamp) -> Result<Option<T>, StoreError> {
+        Ok(self.store.entities().get::<T>(key)?.filter(|row| is_remembered(row, time)))
     }
 
     /// Open queries whose deadline has passed by `now`, at most `limit`.
@@ -216,7 +258,10 @@ impl State {
 
     /// The greatest offset of the partition, at most `limit`, before which no record is needed for a rebuild. What lies before
     /// `start` is gone already.
-    pub(crate) fn trimmable(&mut self, partition: Partition, start: u64, limit: u64) -> u64 {
+    ///
+    /// # Errors
+    /// When the fold's file can not be read.
+    pub(crate) fn trimmable(&mut self, partition: Partition, start: u64, limit: u64) -> Result<u64, StoreError> {
         let time = self.cursor.times.get(&partition).copied().unwrap_or_default();
         let open = self.open.values().filter(|open| open.asked.partition == partition).map(|open| open.asked.offset);
         let mut limit = limit.min(open.min().unwrap_or(limit));
@@ -224,7 +269,10 @@ impl State {
             let unfinished = self.mailboxes.of(partition).batches().next().map(|(offset, _)| offset);
             limit = limit.min(unfinished.unwrap_or(limit));
         }
-        self.kept.trimmable(partition, time, start, limit)
+        if matches!(partition.topic, Topic::Documents | Topic::Requests) {
+            limit = limit.min(self.store.entities().earliest(partition)?.unwrap_or(limit));
+        }
+        Ok(self.kept.trimmable(partition, time, start, limit))
     }
 
     /// A digest of all that the fold knows: the same records give the same digest, in every process and after every rebuild.
@@ -248,8 +296,19 @@ impl State {
             batches.extend(mailbox.batches().map(|(offset, batch)| ((partition, offset), encode(batch))));
         }
         parts.extend(batches.iter().map(encode_entry));
+        self.digest_entities::<Document>(&mut parts)?;
+        self.digest_entities::<Request>(&mut parts)?;
         let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
         Ok(Digest::of_parts(&parts))
+    }
+
+    fn digest_entities<T: Entity>(&self, parts: &mut Vec<Vec<u8>>) -> Result<(), StoreError> {
+        self.store.entities().for_each::<T>(|key, row| {
+            let time = self.cursor.times.get(&row.origin().partition).copied().unwrap_or_default();
+            if is_remembered(row, time) {
+                parts.push(encode(&(key, row)));
+            }
+        })
     }
 
     /// Has the store written up to this point of the log.
@@ -305,6 +364,42 @@ impl State {
         Ok((verdict, phase))
     }
 
+    fn apply_document(&mut self, at: At, event: &document::Event) -> Result<Verdict, StoreError> {
+        let stored: Option<Document> = self.store.entities().get(event.key())?;
+        let prior = stored.as_ref().filter(|document| is_remembered(*document, at.time));
+        match document::apply(prior, at, event) {
+            Ok(next) => {
+                self.store.put_entity(event.key(), stored.as_ref(), &next);
+                Ok(Ok(()))
+            }
+            Err(void) => {
+                if let (document::Event::Begun(_), Some(prior)) = (event, prior) {
+                    self.kept.begun_in_vain(at.position, prior.begun.offset);
+                }
+                Ok(Err(Void::Document(void)))
+            }
+        }
+    }
+
+    fn apply_request(&mut self, at: At, event: &request::Event) -> Result<(Verdict, BTreeSet<PartnerId>), StoreError> {
+        let stored: Option<Request> = self.store.entities().get(event.key())?;
+        let prior = stored.as_ref().filter(|request| is_remembered(*request, at.time));
+        match request::apply(prior, at, event) {
+            Ok(next) => {
+                let parties = [Some(event.key().requester.clone()), Some(next.responder.clone())];
+                let before = prior.map(|prior| prior.responder.clone());
+                self.store.put_entity(event.key(), stored.as_ref(), &next);
+                Ok((Ok(()), parties.into_iter().flatten().chain(before).collect()))
+            }
+            Err(void) => {
+                if let (request::Event::Created(_), Some(prior)) = (event, prior) {
+                    self.kept.begun_in_vain(at.position, prior.created.offset);
+                }
+                Ok((Err(Void::Request(void)), BTreeSet::new()))
+            }
+        }
+    }
+
     fn apply_partner(&mut self, applied: &registry::PartnerApplied) -> Verdict {
         let (verdict, next) = registry::apply(&self.registry, applied);
         if let Some(entry) = next {
@@ -328,6 +423,10 @@ impl State {
             }
         }
     }
+}
+
+fn is_remembered<T: Entity>(row: &T, time: Timestamp) -> bool {
+    row.forget_at().is_none_or(|at| time < at)
 }
 
 fn encode_entry<K: Serialize, V: Serialize>(entry: (K, V)) -> Vec<u8> {

@@ -5,7 +5,8 @@
 //!
 //! Open queries lie in one table, and whoever looks for a query knows whether it is open. Ended ones lie in a table per day on which they may be forgotten, which is dropped whole. Most
 //! ids are new, so each day's keys have fingerprints in memory, and a day is searched only where they say that it may be worth it.
-//! Batches of messages lie beside them: see [`batches`](super::batches).
+//! Batches of messages lie beside them: see [`batches`](super::batches); documents and information requests too: see
+//! [`entities`](super::entities).
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
@@ -21,6 +22,7 @@ use tokio::task::JoinHandle;
 
 use super::{
     batches::{self, BatchKey, BatchRows, Row},
+    entities::{self, Entity, Layers, Overlay},
     fingerprints::Fingerprints,
     kept::Kept,
     state::{Cursor, Open, Small, encode},
@@ -33,7 +35,7 @@ type Rows = BTreeMap<QueryKey, (Partition, Query)>;
 const MOST_CHANGED: usize = 200_000;
 
 /// How this build writes the file. A file written in another way is not read.
-const FORMAT: [u8; 1] = [3];
+const FORMAT: [u8; 1] = [4];
 
 const OPEN: &str = "query_open";
 const DAY: &str = "query_day_";
@@ -99,11 +101,12 @@ pub(super) enum Among {
 pub(crate) struct Changed {
     queries: Rows,
     batches: BatchRows,
+    entities: Overlay,
 }
 
 impl Changed {
     fn len(&self) -> usize {
-        self.queries.len() + self.batches.len()
+        self.queries.len() + self.batches.len() + self.entities.len()
     }
 }
 
@@ -131,6 +134,7 @@ impl Store {
              CREATE TABLE IF NOT EXISTS message_live (key INTEGER PRIMARY KEY, value BLOB NOT NULL);
              CREATE TABLE IF NOT EXISTS query_open (key BLOB PRIMARY KEY, partition INTEGER NOT NULL, value BLOB NOT NULL);",
         )?;
+        writer.execute_batch(entities::TABLES)?;
         match get_state(&writer, "log")? {
             Some(known) if known != log.0 => return Err(StoreError::OtherLog),
             Some(_) if get_state(&writer, "format")?.is_none_or(|format| format != FORMAT) => {
@@ -201,6 +205,27 @@ impl Store {
             Self::File(file) => &mut file.changed,
         };
         rows.queries.insert(key, (partition, query));
+    }
+
+    /// The documents and the information requests, for reading.
+    pub(super) fn entities(&self) -> Layers<'_> {
+        match self {
+            Self::Memory(rows) => Layers { changed: &rows.entities, writing: None, file: None },
+            Self::File(file) => Layers {
+                changed: &file.changed.entities,
+                writing: Some(&file.writing.entities),
+                file: Some(&file.reader),
+            },
+        }
+    }
+
+    /// Sets the row of one of them.
+    pub(super) fn put_entity<T: Entity>(&mut self, key: &T::Key, prior: Option<&T>, next: &T) {
+        let rows = match self {
+            Self::Memory(rows) => rows,
+            Self::File(file) => &mut file.changed,
+        };
+        rows.entities.put(key, prior, next);
     }
 
     /// What becomes of a batch's row.
@@ -379,13 +404,14 @@ impl Store {
             Err(cause) => {
                 tracing::warn!(%cause, "the fold's file is not written; trying again");
                 file.written = Cursor::default();
-                let Changed { queries, batches } = Arc::unwrap_or_clone(rows);
+                let Changed { queries, batches, entities } = Arc::unwrap_or_clone(rows);
                 for (key, row) in queries {
                     file.changed.queries.entry(key).or_insert(row);
                 }
                 for (key, row) in batches {
                     file.changed.batches.entry(key).or_insert(row);
                 }
+                file.changed.entities.put_beneath(entities);
                 if file.changed.len() >= MOST_CHANGED {
                     return Err(cause);
                 }
@@ -459,6 +485,7 @@ fn write(writer: &mut Connection, rows: &Changed, cursor: &Cursor, state: &[u8])
     let change = writer.transaction()?;
     let mut days = batches::days(&change)?;
     batches::write(&change, &mut days, &rows.batches)?;
+    entities::write(&change, &rows.entities, cursor)?;
     let mut known = tables(&change)?;
     known.append(&mut days);
     for (key, (partition, query)) in &rows.queries {

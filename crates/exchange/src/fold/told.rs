@@ -33,6 +33,8 @@ pub(super) struct Shared {
     over: bool,
     /// Word of messages that may be offered, for those who collect them here.
     pub(super) collectors: BTreeMap<PartnerId, Arc<Changes>>,
+    /// Word of information requests that have changed, for those who watch them here.
+    pub(super) watchers: BTreeMap<PartnerId, Arc<Changes>>,
 }
 
 impl Shared {
@@ -46,6 +48,7 @@ impl Shared {
             streams: BTreeMap::new(),
             over: false,
             collectors: BTreeMap::new(),
+            watchers: BTreeMap::new(),
         }
     }
 
@@ -60,7 +63,7 @@ impl Shared {
     }
 
     pub(super) fn tell(&mut self, own: &Incarnation, applied: Applied, stored: &Arc<Stored>) {
-        let Applied { header, word, phase, woken } = applied;
+        let Applied { header, word, phase, woken, concerned } = applied;
         let own = header.author == *own;
         // Of the gateway's own records only: what others wrote is traced there, and what an earlier life wrote was.
         let _span = own.then(|| airut_telemetry::span::process(stored.position, &stored.traceparent));
@@ -71,15 +74,8 @@ impl Shared {
         if let (Kind::Query(event), true) = (&header.kind, counts) {
             self.tell_query(event, &header, phase, stored);
         }
-        self.wake(&woken);
-    }
-
-    fn wake(&self, woken: &BTreeSet<PartnerId>) {
-        for partner in woken {
-            if let Some(changes) = self.collectors.get(partner) {
-                changes.add();
-            }
-        }
+        wake(&self.collectors, &woken);
+        wake(&self.watchers, &concerned);
     }
 
     fn tell_word(&mut self, position: Position, word: Word) {
@@ -145,5 +141,11 @@ impl Shared {
                 metrics::counter!("airut_questions_dropped_total").increment(1);
             }
         }
+    }
+}
+
+fn wake(waiting: &BTreeMap<PartnerId, Arc<Changes>>, partners: &BTreeSet<PartnerId>) {
+    for changes in partners.iter().filter_map(|partner| waiting.get(partner)) {
+        changes.add();
     }
 }

@@ -208,7 +208,7 @@ impl Deliveries {
                 self.left.push((stream.to_string(), stored.stamp));
             }
             Kind::Refusal(refused) => self.done(format!("refused ({})", refused.reason)),
-            Kind::Query(_) | Kind::Member(_) | Kind::Order(_) => {}
+            Kind::Query(_) | Kind::Document(_) | Kind::Request(_) | Kind::Member(_) | Kind::Order(_) => {}
         }
     }
 

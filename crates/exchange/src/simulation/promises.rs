@@ -153,7 +153,7 @@ impl Promises {
                 }
             }
             Kind::Refusal(refused) => self.done(format!("refused ({})", refused.reason)),
-            Kind::Member(_) | Kind::Order(_) => {}
+            Kind::Document(_) | Kind::Request(_) | Kind::Member(_) | Kind::Order(_) => {}
         }
     }
 

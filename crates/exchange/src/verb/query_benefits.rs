@@ -218,7 +218,7 @@ impl Gateway {
         match proposed {
             Ok(asked) => Ok(Some(asked.position())),
             Err(Unproposed::Void(Void::Query(QueryVoid::AskedBefore))) => Ok(None),
-            Err(Unproposed::Void(void)) => Err(Refusal::new(reason(void)).into()),
+            Err(Unproposed::Void(void)) => Err(Refusal::new(void.reason()).into()),
             Err(Unproposed::Unwritten(refusal)) => Err(Failure::Final(refusal)),
         }
     }
@@ -339,7 +339,7 @@ impl Gateway {
         let proposed = self.propose(partition, repeated, Some(&judged.body), &judged.traceparent).await;
         match proposed {
             Ok(repeated) => Ok(Disclosable { answer, again: Some(repeated) }),
-            Err(Unproposed::Void(void)) => Err(Refusal::new(reason(void)).into()),
+            Err(Unproposed::Void(void)) => Err(Refusal::new(void.reason()).into()),
             Err(Unproposed::Unwritten(refusal)) => Err(Failure::Final(refusal)),
         }
     }
@@ -490,13 +490,6 @@ fn stand(query: Option<&Query>, judged: &Judged, whose: Whose, now: Timestamp) -
 fn still_granted(granted: &Granted, response: v1::QueryBenefitsResponse) -> bool {
     let Ok(matters) = airut_wire::answer_from(response.matters) else { return false };
     minimise(granted.scopes(), matters.clone()) == matters
-}
-
-const fn reason(void: Void) -> Reason {
-    match void {
-        Void::Query(void) => void.refusal(),
-        Void::Superseded | Void::NotEntitled => Reason::OutcomeUnknown,
-    }
 }
 
 /// What a caller is told of a query that was not disclosed.

@@ -157,7 +157,7 @@ impl Gateway {
         if known.is_some() {
             return None;
         }
-        let judged = self.judge_message(sending, read).ok()?;
+        let judged = self.judge_on_behalf(sending, read).ok()?;
         let (reply, told) = oneshot::channel();
         self.put_in_lane(judged, None, ReplyTo::Call(reply), String::new(), InFlight::uncounted());
         Some(told.await.unwrap_or(Err(Refusal::new(Reason::OutcomeUnknown))))
@@ -214,6 +214,15 @@ impl Gateway {
         let catalogue = self.catalogue.load();
         let cleared = delivery::judge(&caller, &self.folds.registry(), catalogue.types(), &read.submission, now)?;
         catalogue.check(cleared.definition(), &read.submission.content_type, &request.payload)?;
+        self.described(&cleared, read, request.encode_to_vec(), now)
+    }
+
+    fn judge_on_behalf(&self, sending: Sending, read: Read) -> Result<Judged, Refusal> {
+        let Sending { caller, request, .. } = sending;
+        let now = self.world.now();
+        let catalogue = self.catalogue.load();
+        let registry = self.folds.registry();
+        let cleared = delivery::judge_on_behalf(&caller, &registry, catalogue.types(), &read.submission, now)?;
         self.described(&cleared, read, request.encode_to_vec(), now)
     }
 
@@ -393,6 +402,8 @@ impl Gateway {
             }
             Kind::Message(_)
             | Kind::Query(_)
+            | Kind::Document(_)
+            | Kind::Request(_)
             | Kind::Refusal(_)
             | Kind::Partner(_)
             | Kind::Member(_)

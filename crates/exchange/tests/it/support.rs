@@ -18,7 +18,7 @@ use airut_domain::{
     keys::{Digest, commitment},
     matter::{Category, Cents, Content, Matter, Outcome},
     message::OnDead,
-    message_type::{Definition, MessageTypes, Presence},
+    message_type::{Definition, MessageTypes, Presence, Service},
     partition::Topic,
     partner::{CertificateMatch, CertificateName, Contract, Grant, Kind as PartnerKind, Partner, State},
     query::{self, At, Query, QueryKey, Verdict},
@@ -517,6 +517,8 @@ fn of_dead_letters(direction: Direction, with: &str) -> Right {
 /// `notice`, of which a dead one lets the later ones of its key go on, and `blocking-notice`, of which it does not.
 pub(crate) fn message_types() -> MessageTypes {
     let notice = |name: &str, on_dead| Definition {
+        service: Service::Messages,
+        keep_days: None,
         name: name.parse().unwrap(),
         title: "A notice".into(),
         from: ["kela".parse().unwrap()].into(),

@@ -193,7 +193,13 @@ impl Audit {
         match kind {
             Kind::Order(Order::Run(run)) => self.order_run(record.position, &run).await,
             Kind::Order(Order::Checkpoint(note)) => self.order_checkpoint(record.position, &note).await,
-            Kind::Message(_) | Kind::Query(_) | Kind::Refusal(_) | Kind::Partner(_) | Kind::Member(_) => Ok(()),
+            Kind::Message(_)
+            | Kind::Query(_)
+            | Kind::Document(_)
+            | Kind::Request(_)
+            | Kind::Refusal(_)
+            | Kind::Partner(_)
+            | Kind::Member(_) => Ok(()),
         }
     }
 
