@@ -24,7 +24,6 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod error;
-mod source;
 
 mod embedded;
 mod kafka;
@@ -43,6 +42,8 @@ use airut_domain::{
     time::Timestamp,
 };
 
+pub use airut_store::{Clock, Random};
+
 pub use self::{
     edge_ring::EdgeRing,
     embedded::Embedded,
@@ -51,7 +52,6 @@ pub use self::{
     keyring::{KeyRing, KeyRingError, NoSubjectKey},
     seal::UnsealError,
     simulated::{Faults, Simulation},
-    source::{Clock, Random},
     writer::{HeaderWriter, Recorded, Writer},
 };
 

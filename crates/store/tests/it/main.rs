@@ -1,0 +1,7 @@
+//! Tests of the store through its surface.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
+
+mod conformance;
+mod keys;
+mod support;
