@@ -1,4 +1,5 @@
-//! What tests share: a throwaway PKI ([`Pki`]), a real Kafka ([`kafka`]), waits that have a bound ([`eventually`]) and
+//! What tests share: a throwaway PKI ([`Pki`]), a real Kafka ([`kafka`]), a real
+//! S3 server ([`S3`]), waits that have a bound ([`eventually`]) and
 //! parts of the machine that may be missing ([`available`]).
 //!
 //! Everything here panics where a test should fail. Nothing here stands in for a part of the exchange: tests use the
@@ -17,6 +18,9 @@ mod process;
 
 mod jaeger;
 pub use jaeger::Jaeger;
+
+mod s3;
+pub use s3::S3;
 
 pub mod kafka;
 

@@ -1,7 +1,8 @@
 //! Processes that do not outlive the one that started them, however that ends.
 
 use std::{
-    io,
+    env, fs, io,
+    path::Path,
     process::{Child, Command},
     sync::{OnceLock, mpsc},
     thread,
@@ -26,4 +27,19 @@ pub(crate) fn spawn(command: Command) -> io::Result<Child> {
     let (spawned, child) = mpsc::channel();
     spawner.send((command, spawned)).expect("the thread lives as long as the process");
     child.recv().expect("the thread lives as long as the process")
+}
+
+/// Removes temporary directories, called so and then for the process's id, that processes left which ended without dropping
+/// what lives in them, as those do that keep it in a static.
+pub(crate) fn sweep(prefix: &str) {
+    let Ok(entries) = fs::read_dir(env::temp_dir()) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(prefix)) else { continue };
+        let Some((process, _)) = rest.split_once('-') else { continue };
+        if !Path::new("/proc").join(process).exists() {
+            // Another process may be sweeping too.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }

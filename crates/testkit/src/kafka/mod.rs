@@ -30,7 +30,7 @@ use tempfile::TempDir;
 
 pub use self::proxy::Proxy;
 use self::{node::Node, settings::ClusterPlan};
-use crate::{Pki, parts};
+use crate::{Pki, parts, process};
 
 /// Where the jars are.
 const LIB: &str = "AIRUT_KAFKA_LIB";
@@ -144,7 +144,7 @@ impl Kafka {
     /// As [`start`](Self::start).
     pub fn start_with(nodes: u32, access: &Access) -> Option<Self> {
         let installation = parts::require("kafka", Installation::find())?;
-        sweep();
+        process::sweep(DIRECTORY);
         let mut complaint = String::new();
         for _ in 0..STARTS {
             match Self::try_start(&installation, nodes, access) {
@@ -234,20 +234,6 @@ impl Kafka {
 
     fn node(&self, node: usize) -> MutexGuard<'_, Node> {
         self.nodes[node].lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
-/// Removes what processes left that ended without dropping their Kafka, as those do that keep it in a static.
-fn sweep() {
-    let Ok(entries) = fs::read_dir(env::temp_dir()) else { return };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(DIRECTORY)) else { continue };
-        let Some((process, _)) = rest.split_once('-') else { continue };
-        if !Path::new("/proc").join(process).exists() {
-            // Another process may be sweeping too.
-            let _ = fs::remove_dir_all(entry.path());
-        }
     }
 }
 
