@@ -230,6 +230,7 @@ impl Gateway {
         gateway.spawn(gateway.streams.track_future(gateway.clone().sweep()));
         gateway.spawn(gateway.streams.track_future(gateway.clone().sweep_messages()));
         gateway.spawn(gateway.streams.track_future(gateway.clone().tell_of_dead_letters()));
+        gateway.spawn(gateway.streams.track_future(gateway.clone().sweep_requests()));
         let counts = gateway.reception.clone().write_counts(gateway.stop.clone());
         gateway.spawn(gateway.streams.track_future(counts));
         Ok(gateway)

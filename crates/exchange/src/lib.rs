@@ -25,6 +25,7 @@ mod quotas;
 mod receipts;
 mod reception;
 mod refusals;
+mod request_edge;
 mod streams;
 mod sweep;
 mod trim;
@@ -48,6 +49,7 @@ pub use partners::Change;
 pub use receipts::{KeyError, ReceiptKey};
 pub use reception::{CallerOf, Follower, Reception};
 pub use refusals::{FIRST_STRANGERS, SINGLY, Stranger};
+pub use request_edge::request_service;
 pub use verb::{
     collect::Collecting,
     query_benefits::{Asking, Reply},

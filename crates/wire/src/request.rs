@@ -89,8 +89,8 @@ pub struct Listing {
     pub states: Vec<State>,
     /// With this other party.
     pub partner: Option<PartnerId>,
-    /// About this person.
-    pub subject: Option<IdentityCode>,
+    /// About this person, and who asks and why.
+    pub subject: Option<(IdentityCode, Context)>,
     /// Due on this day or later.
     pub due_from: Option<Date>,
     /// Due on this day or earlier.
@@ -319,6 +319,10 @@ pub fn listing(request: &v1::ListInformationRequestsRequest) -> Result<Listing, 
     let states = states.or_else(|| faults.add("states", "must be known states"));
     let partner = faults.optional("partner", &request.partner, str::parse);
     let subject = faults.optional("subject_id", &request.subject_id, str::parse);
+    let context = match (&request.context, request.subject_id.is_empty()) {
+        (None, true) => Some(None),
+        (context, _) => faults.context(context.as_ref()).map(Some),
+    };
     let due_from = faults.optional("due_from", &request.due_from, date);
     let due_to = faults.optional("due_to", &request.due_to, date);
     let size = match usize::try_from(request.page_size) {
@@ -330,7 +334,7 @@ pub fn listing(request: &v1::ListInformationRequestsRequest) -> Result<Listing, 
         Some(Listing {
             states: states?,
             partner: partner?,
-            subject: subject?,
+            subject: subject?.zip(context?),
             due_from: due_from?,
             due_to: due_to?,
             size: size?,

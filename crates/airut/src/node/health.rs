@@ -101,7 +101,12 @@ impl Watched {
     /// What the role serves. A gateway's services stand and fall together: all of them judge by the same registry.
     const fn services(&self) -> &'static [&'static str] {
         match self {
-            Self::Gateway(..) => &["airut.v1.QueryService", "airut.v1.DeliveryService", "airut.v1.PartnerService"],
+            Self::Gateway(..) => &[
+                "airut.v1.QueryService",
+                "airut.v1.DeliveryService",
+                "airut.v1.InformationRequestService",
+                "airut.v1.PartnerService",
+            ],
             Self::Ledger(_) => &["airut.v1.LedgerService"],
         }
     }

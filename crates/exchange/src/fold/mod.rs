@@ -41,6 +41,7 @@ use airut_domain::{
 use airut_log::{Positions, Recorded, Tail, TailError};
 pub(crate) use changes::Changes;
 pub(crate) use messages::{AcceptedItem, AsOffered, Decided, Died, Lapsed};
+pub(crate) use requests::{Change, ListPlace, Wanted};
 pub use state::FoldError;
 pub(crate) use state::Void;
 use state::{Open, State, Word};

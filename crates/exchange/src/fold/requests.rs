@@ -40,7 +40,7 @@ pub(crate) struct ListPlace {
 }
 
 impl ListPlace {
-    fn of(request: &Request) -> Self {
+    pub(crate) fn of(request: &Request) -> Self {
         let Position { partition, offset } = request.created;
         Self { due: request.due.to_julian_day(), partition: partition.number, offset }
     }
@@ -185,6 +185,12 @@ impl Folds {
     /// Word of changes of the party's requests.
     pub(crate) fn watching(&self, party: &PartnerId) -> Arc<Changes> {
         Arc::clone(self.lock().watchers.entry(party.clone()).or_default())
+    }
+
+    /// How many watch the party's requests here.
+    pub(crate) fn watchers(&self, party: &PartnerId) -> usize {
+        // One handle is the fold's own.
+        self.lock().watchers.get(party).map_or(0, |changes| Arc::strong_count(changes) - 1)
     }
 
     /// Nobody watches the party's requests here any more, unless somebody else does.

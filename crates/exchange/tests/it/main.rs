@@ -6,6 +6,7 @@ mod support;
 
 mod queries;
 mod repeats;
+mod requests;
 mod rights;
 mod streams;
 

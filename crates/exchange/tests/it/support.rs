@@ -6,7 +6,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -52,18 +55,21 @@ pub(crate) struct Ground {
     pub(crate) ring: Arc<KeyRing>,
     pub(crate) clock: Clock,
     pub(crate) random: Random,
+    skipped: Arc<AtomicU64>,
 }
 
 impl Ground {
     pub(crate) fn new(seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let began = Instant::now();
-        let clock = Clock::new(move || BEGAN + began.elapsed());
+        let skipped = Arc::new(AtomicU64::new(0));
+        let skips = Arc::clone(&skipped);
+        let clock = Clock::new(move || BEGAN + began.elapsed() + Duration::from_secs(skips.load(Ordering::Relaxed)));
         let simulation = Simulation::new(ChaCha8Rng::from_rng(&mut rng), clock.clone(), Faults::default());
         let rng = Mutex::new(rng);
         let random = Random::new(move |bytes| rng.lock().unwrap().fill_bytes(bytes));
         let ring = Arc::new(KeyRing::generate(&random, 2026));
-        Self { simulation, ring, clock, random }
+        Self { simulation, ring, clock, random, skipped }
     }
 
     pub(crate) fn log(&self) -> Log {
@@ -72,6 +78,11 @@ impl Ground {
 
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// Puts the clock forward, without whatever would have happened meanwhile.
+    pub(crate) fn skip(&self, time: Duration) {
+        self.skipped.fetch_add(time.as_secs(), Ordering::Relaxed);
     }
 
     /// A writer of the test's own.
@@ -509,6 +520,31 @@ pub(crate) fn right(direction: Direction, with: &[&str]) -> Right {
     }
 }
 
+/// The [`partners`], of whom `kela` may put information requests to the others, and remind `pirkanmaa`; `elo` has no part in it.
+pub(crate) fn requesting_partners() -> Vec<Partner> {
+    let social = |types: &[&str], direction, with: &[&str]| Right {
+        message_types: types.iter().map(|name| name.parse().unwrap()).collect(),
+        purpose: "social-assistance".parse().unwrap(),
+        legal_basis: "1412/1997".parse().unwrap(),
+        ..right(direction, with)
+    };
+    let (asked, reminded) = ("information-request", "information-request-reminder");
+    let mut partners = partners();
+    for partner in &mut partners {
+        let rights = match partner.id.as_str() {
+            "kela" => vec![
+                social(&[asked], Direction::Send, &["pirkanmaa", "helsinki"]),
+                social(&[reminded], Direction::Send, &["pirkanmaa"]),
+            ],
+            "pirkanmaa" => vec![social(&[asked, reminded], Direction::Receive, &["kela"])],
+            "helsinki" => vec![social(&[asked], Direction::Receive, &["kela"])],
+            _ => Vec::new(),
+        };
+        partner.deliveries.extend(rights);
+    }
+    partners
+}
+
 /// The right to send or receive notices of dead letters.
 fn of_dead_letters(direction: Direction, with: &str) -> Right {
     Right { message_types: ["dead-letter-notice".parse().unwrap()].into(), ..right(direction, &[with]) }
@@ -538,7 +574,15 @@ pub(crate) fn message_types() -> MessageTypes {
         to: ["kela".parse().unwrap()].into(),
         ..notice("dead-letter-notice", OnDead::Frees)
     };
-    [notice("notice", OnDead::Frees), notice("blocking-notice", OnDead::Blocks), back].into_iter().collect()
+    let requests = Definition {
+        service: Service::Requests,
+        ordering: Presence::None,
+        ..notice("information-request", OnDead::Frees)
+    };
+    let reminder = notice("information-request-reminder", OnDead::Frees);
+    [notice("notice", OnDead::Frees), notice("blocking-notice", OnDead::Blocks), back, requests, reminder]
+        .into_iter()
+        .collect()
 }
 
 /// A notice from `kela` to `pirkanmaa` about the first person.
