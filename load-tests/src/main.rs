@@ -42,6 +42,7 @@ mod echo;
 mod query;
 mod raw;
 mod recover;
+mod requests;
 
 use std::process::ExitCode;
 
@@ -70,6 +71,8 @@ enum Scenario {
     Query(query::Options),
     /// A gateway killed under load on a log of millions of records: how long until it serves again, on its folds and without.
     Recover(recover::Options),
+    /// Pages of lists of information requests, few and a million.
+    Requests(requests::Options),
     /// The echo server that the other scenarios start as a process of its own.
     #[command(hide = true)]
     EchoServer(echo::Options),
@@ -91,6 +94,7 @@ fn main() -> ExitCode {
             Scenario::Chaos(options) => chaos::run(&options).await,
             Scenario::Query(options) => query::run(&options).await,
             Scenario::Recover(options) => recover::run(&options).await,
+            Scenario::Requests(options) => requests::run(&options).await,
             Scenario::EchoServer(options) => echo::serve(&options).await,
         }
     });

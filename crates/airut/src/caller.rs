@@ -48,12 +48,12 @@ impl Caller {
 /// Options of every command that says why it is called.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Reason {
-    /// Why the data is passed on.
-    #[arg(long, default_value = "social-work")]
-    purpose: String,
-    /// The number of the act that gives the right.
-    #[arg(long, default_value = "1301/2014")]
-    legal_basis: String,
+    /// Why the data is passed on: social-work when not given; of documents and information requests social-assistance.
+    #[arg(long)]
+    purpose: Option<String>,
+    /// The number of the act that gives the right: 1301/2014 when not given; of documents and information requests 1412/1997.
+    #[arg(long)]
+    legal_basis: Option<String>,
     /// The case that the work belongs to.
     #[arg(long, default_value = "case-1")]
     case: String,
@@ -66,12 +66,22 @@ pub(crate) struct Reason {
 }
 
 impl Reason {
+    /// Of messages.
     pub(crate) fn context(&self) -> v1::Context {
+        self.or("social-work", "1301/2014")
+    }
+
+    /// Of documents and information requests.
+    pub(crate) fn of_social_assistance(&self) -> v1::Context {
+        self.or("social-assistance", "1412/1997")
+    }
+
+    fn or(&self, purpose: &str, legal_basis: &str) -> v1::Context {
         v1::Context {
             end_user: self.end_user.clone(),
             end_user_role: self.end_user_role.clone(),
-            purpose: self.purpose.clone(),
-            legal_basis: self.legal_basis.clone(),
+            purpose: self.purpose.as_deref().unwrap_or(purpose).to_owned(),
+            legal_basis: self.legal_basis.as_deref().unwrap_or(legal_basis).to_owned(),
             case_id: self.case.clone(),
         }
     }

@@ -18,6 +18,7 @@ mod lines;
 mod once;
 mod partner;
 mod query;
+mod request;
 mod send;
 mod track;
 mod verify;

@@ -1,8 +1,10 @@
-//! `airut dev --once`: a query and three notices from beginning to end, told so that a case worker would understand.
+//! `airut dev --once`: a query, three notices and an information request from beginning to end, told so that a case worker would understand.
 
 mod question;
 
 mod notices;
+
+mod requests;
 
 use std::time::Duration;
 
@@ -29,7 +31,7 @@ pub(crate) async fn run(options: &Options) -> Result<(), (Exit, anyhow::Error)> 
     node.stop().await;
     telemetry.flush();
     told.map_err(fault)?;
-    say("\n10 The exchange is stopped, and its whole log is verified from the files alone");
+    say("\n11 The exchange is stopped, and its whole log is verified from the files alone");
     verify::verify(layout.dir()).await
 }
 
@@ -45,9 +47,13 @@ async fn tell(layout: &Layout, node: &Node) -> anyhow::Result<()> {
     let subject = subjects.lines().next().context("persons.txt is empty")?;
     ensure!(register_connected(node, PATIENCE).await, "the register did not connect");
 
-    say("Airut: the story of one query and three notices. Every person in it is synthetic.\n");
+    say("Airut: the story of one query, three notices and an information request. Every person in it is synthetic.\n");
     question::tell(layout.dir(), &pirkanmaa, &stranger, subject).await?;
-    notices::tell(layout.dir(), &notices::Parties { kela, pirkanmaa, helsinki }, subject).await
+    let parties = notices::Parties { kela: kela.clone(), pirkanmaa: pirkanmaa.clone(), helsinki: helsinki.clone() };
+    notices::tell(layout.dir(), &parties, subject).await?;
+    say("\n10 Kela asks for what it needs to decide");
+    let parties = requests::Parties { kela: &kela, pirkanmaa: &pirkanmaa, helsinki: &helsinki };
+    requests::tell(&parties, subject).await
 }
 
 fn indent(text: &str) -> String {

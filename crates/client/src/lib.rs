@@ -22,6 +22,7 @@ mod serve;
 mod collect;
 mod delivery;
 mod health;
+mod request;
 mod send;
 
 mod ledger;
@@ -35,6 +36,7 @@ pub use error::{CallError, Refused};
 pub use health::Health;
 pub use ledger::{Checkpoint, CheckpointFault, InclusionError, verify_inclusion};
 pub use receipt::{ReceiptError, ReceiptKeys, ReceiptKeysError, verify_message_receipt, verify_receipt};
+pub use request::RequestWatch;
 pub use send::{Outcomes, SendError, SendOutcome, Sender, SenderSettings};
 pub use serve::Unable;
 pub use settings::{Settings, Timeouts};

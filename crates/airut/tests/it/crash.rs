@@ -256,7 +256,7 @@ async fn live_and_die(
     alive.expect("the last life is given its time")
 }
 
-fn forget_folds(data: &Path) {
+pub(crate) fn forget_folds(data: &Path) {
     for file in ["folds.sqlite", "folds.sqlite-wal", "folds.sqlite-shm"] {
         // A life that was killed early may not have come to make it.
         drop(std::fs::remove_file(data.join(file)));

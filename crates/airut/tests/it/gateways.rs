@@ -25,7 +25,7 @@ async fn two_gateways() -> Option<(Kafka, Data, [Exchange; 2])> {
     Some((kafka, data, [one, two]))
 }
 
-async fn gateway(kafka: &Kafka, data: &Data, name: &str) -> Exchange {
+pub(crate) async fn gateway(kafka: &Kafka, data: &Data, name: &str) -> Exchange {
     let dir = data.path().display();
     let text = format!(
         "roles = ['gateway']\nlisten = '127.0.0.1:0'\ndata = '{dir}/{name}'\npartners = '{dir}/partners'\n\

@@ -22,6 +22,7 @@ mod magic;
 mod message_types;
 mod partners;
 mod privacy;
+mod requests;
 mod rules;
 mod sync;
 mod traces;

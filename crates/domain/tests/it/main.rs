@@ -6,6 +6,7 @@ mod lives;
 mod mailbox;
 mod model;
 mod registry;
+mod requests;
 
 /// How many cases a property is tried with.
 fn cases() -> u32 {

@@ -285,8 +285,12 @@ fn the_partner_guide_lists_every_type_as_it_is() {
             Presence::None => "no",
         };
         let Definition { name, title, from, to, max_bytes, expires_hours, .. } = definition.as_ref();
-        let (from, to, kib, days) = (parties(from), parties(to), max_bytes / 1024, expires_hours / 24);
-        list.push_str(&format!("| `{name}` | {title} | {from} | {to} | {ordered} | {kib} KiB | {days} days |\n"));
+        let (from, to, days) = (parties(from), parties(to), expires_hours / 24);
+        let size = match max_bytes / 1024 {
+            kib if kib < 1024 * 1024 => format!("{kib} KiB"),
+            kib => format!("{} GiB", kib / 1024 / 1024),
+        };
+        list.push_str(&format!("| `{name}` | {title} | {from} | {to} | {ordered} | {size} | {days} days |\n"));
     }
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/partner-guide.md");
     let guide = fs::read_to_string(&path).unwrap();
