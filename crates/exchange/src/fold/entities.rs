@@ -359,3 +359,144 @@ const fn topic_byte(topic: Topic) -> u8 {
         Topic::Order => b'l',
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde::Deserialize;
+
+    use super::*;
+
+    /// Something that stands in one list, at some place of it.
+    #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    struct Thing {
+        began: u64,
+        list: u8,
+        place: u8,
+    }
+
+    impl Entity for Thing {
+        type Key = u8;
+        const TOPIC: Topic = Topic::Requests;
+
+        fn origin(&self) -> Position {
+            Position { partition: PARTITION, offset: self.began }
+        }
+
+        fn forget_at(&self) -> Option<Timestamp> {
+            None
+        }
+
+        fn entries(&self, key: &u8) -> Vec<Entry> {
+            vec![list(self.list).bytes(&[self.place, *key])]
+        }
+    }
+
+    const PARTITION: Partition = Partition { topic: Topic::Requests, number: 3 };
+
+    fn list(number: u8) -> Entry {
+        Entry::list(Topic::Requests, b'0' + number)
+    }
+
+    /// What happens to the rows and their file.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Put(u8, u8, u8),
+        /// The writing of what has changed begins.
+        Begin,
+        /// It ends well, or fails.
+        End(bool),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            6 => (0..8_u8, 0..3_u8, 0..6_u8).prop_map(|(key, list, place)| Step::Put(key, list, place)),
+            1 => Just(Step::Begin),
+            1 => any::<bool>().prop_map(Step::End),
+        ];
+        prop::collection::vec(step, 0..60)
+    }
+
+    fn file() -> Connection {
+        let file = Connection::open_in_memory().unwrap();
+        file.execute_batch(TABLES).unwrap();
+        file
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+
+        #[test]
+        fn a_list_is_the_same_wherever_its_entries_lie(steps in steps(), limit in 1..5_usize) {
+            let file = file();
+            let (mut changed, mut writing) = (Overlay::default(), None::<Overlay>);
+            let mut model: BTreeMap<u8, Thing> = BTreeMap::new();
+            for (began, step) in (0..).zip(steps) {
+                match step {
+                    Step::Put(key, list, place) => {
+                        let prior = model.get(&key).cloned();
+                        let began = prior.as_ref().map_or(began, |prior| prior.began);
+                        let next = Thing { began, list, place };
+                        changed.put(&key, prior.as_ref(), &next);
+                        model.insert(key, next);
+                    }
+                    Step::Begin if writing.is_none() => writing = Some(std::mem::take(&mut changed)),
+                    Step::Begin => {}
+                    Step::End(well) => match writing.take() {
+                        Some(written) if well => write(&file, &written, &Cursor::default()).unwrap(),
+                        Some(failed) => changed.put_beneath(failed),
+                        None => {}
+                    },
+                }
+                let layers = Layers { changed: &changed, writing: writing.as_ref(), file: Some(&file) };
+                for number in 0..3 {
+                    let mut expected: Vec<(u8, u8)> = model
+                        .iter()
+                        .filter(|(_, thing)| thing.list == number)
+                        .map(|(key, thing)| (thing.place, *key))
+                        .collect();
+                    expected.sort_unstable();
+                    let mut found: Vec<(u8, u8)> = Vec::new();
+                    let mut after = None;
+                    // Page by page.
+                    loop {
+                        let page = layers.list::<Thing>(&list(number), after.as_ref(), limit).unwrap();
+                        prop_assert!(page.len() <= limit);
+                        let Some((last, ..)) = page.last() else { break };
+                        after = Some(last.clone());
+                        for (_, key, thing) in &page {
+                            prop_assert_eq!(Some(thing), model.get(key));
+                        }
+                        found.extend(page.into_iter().map(|(_, key, thing)| (thing.place, key)));
+                    }
+                    prop_assert_eq!(found, expected);
+                }
+                let both = layers.merged::<Thing>(&[list(0), list(1)], None, 3).unwrap();
+                let mut expected: Vec<(u8, u8)> = model
+                    .iter()
+                    .filter(|(_, thing)| thing.list < 2)
+                    .map(|(key, thing)| (thing.place, *key))
+                    .collect();
+                expected.sort_unstable();
+                expected.truncate(3);
+                let both: Vec<(u8, u8)> = both.into_iter().map(|(_, key, thing)| (thing.place, key)).collect();
+                prop_assert_eq!(both, expected);
+                prop_assert_eq!(layers.earliest(PARTITION).unwrap(), model.values().map(|thing| thing.began).min());
+                for (key, thing) in &model {
+                    let found = layers.get::<Thing>(key).unwrap();
+                    prop_assert_eq!(found.as_ref(), Some(thing));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_list_ends_where_the_next_name_begins() {
+        let last = Entry(vec![b'r', 0xff]);
+        assert_eq!(last.end(), vec![b'r' + 1]);
+        assert_eq!(
+            list(1).text("kela").end(),
+            list(1).text("kela").0[..6].iter().copied().chain([1]).collect::<Vec<_>>()
+        );
+    }
+}

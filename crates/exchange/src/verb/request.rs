@@ -15,7 +15,7 @@ use airut_domain::{
     record::Kind,
     refusal::{Reason, Refusal, Violation},
     registry::VerifiedPartner,
-    request::{Action, Command, Created, MOST_WORKING_DAYS, Part, Request, RequestKey, USUAL_WORKING_DAYS, Void},
+    request::{Action, Command, Created, MOST_WORKING_DAYS, Part, Request, RequestKey, Step, USUAL_WORKING_DAYS, Void},
     time::{Date, format_date},
     working_day,
 };
@@ -95,11 +95,10 @@ impl Gateway {
         let fingerprint = self.ring.fingerprint(&request.encode_to_vec());
         let Doing { requester, request_id, command_id, context, expected, wish, mut step } = request.into_doing()?;
         let key = RequestKey { requester: requester.unwrap_or_else(|| caller.id().clone()), request_id };
-        let known = self.find_request(&key).await?;
         // Also one that has passed the request on may repeat how it did, and is told no more than that.
-        let same = |step: &airut_domain::request::Step| {
-            step.by == *caller.id() && step.command_id.as_ref() == Some(&command_id)
-        };
+        let same = |step: &Step| step.by == *caller.id() && step.command_id.as_ref() == Some(&command_id);
+        let theirs = |known: &Request| known.part_of(&key, caller.id()).is_some() || known.steps.iter().any(same);
+        let known = self.find_request(&key, theirs).await?;
         if let Some(step) = known.steps.iter().find(|step| same(step)) {
             let same = step.fingerprint == fingerprint;
             return if same {
@@ -162,7 +161,12 @@ impl Gateway {
     ) -> Result<Option<v1::InformationRequest>, Refusal> {
         let partition = self.request_partition(key);
         match self.propose(partition, step, Some(&body.encode_to_vec()), traceparent).await {
-            Ok(_) | Err(Unproposed::Void(fold::Void::Request(Void::Repeat(_)))) => self.request_view(caller, key),
+            Ok(accepted) => {
+                metrics::counter!("airut_request_steps_total", "step" => accepted.command().clone().into().name())
+                    .increment(1);
+                self.request_view(caller, key)
+            }
+            Err(Unproposed::Void(fold::Void::Request(Void::Repeat(_)))) => self.request_view(caller, key),
             Err(Unproposed::Void(void)) => Err(Refusal::new(void.reason())),
             Err(Unproposed::Unwritten(refusal)) => Err(refusal),
         }
@@ -175,13 +179,21 @@ impl Gateway {
         Ok(request.part_of(key, caller).map(|_| information_request(key, &request, now)))
     }
 
-    /// The request as the fold has it. One that is not there may have been created elsewhere a moment ago.
-    pub(crate) async fn find_request(&self, key: &RequestKey) -> Result<Request, Refusal> {
-        if let Some(request) = self.folds.request(key, self.world.now()).map_err(unread)? {
+    /// The request as the fold has it, if it is one of these. One that is not may have become so elsewhere a moment ago.
+    pub(crate) async fn find_request(
+        &self,
+        key: &RequestKey,
+        wanted: impl Fn(&Request) -> bool,
+    ) -> Result<Request, Refusal> {
+        let find = || {
+            let known = self.folds.request(key, self.world.now()).map_err(unread)?;
+            Ok(known.filter(|known| wanted(known)))
+        };
+        if let Some(request) = find()? {
             return Ok(request);
         }
         self.catch_up(self.request_partition(key)).await?;
-        self.folds.request(key, self.world.now()).map_err(unread)?.ok_or(Refusal::new(Reason::NotFound))
+        find()?.ok_or(Refusal::new(Reason::NotFound))
     }
 
     /// Waits until the fold has come to where the partition ends now.

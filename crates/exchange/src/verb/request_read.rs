@@ -44,11 +44,8 @@ impl Gateway {
         let Reading { requester, request_id, context } = reading(&request)?;
         self.wait_for(&request.min_position).await?;
         let key = RequestKey { requester: requester.unwrap_or_else(|| caller.id().clone()), request_id };
-        self.find_request(&key).await?;
         for _ in 0..READ_AGAIN {
-            let known = self.folds.request(&key, self.world.now()).map_err(unread)?;
-            let known = known.filter(|known| known.part_of(&key, caller.id()).is_some());
-            let known = known.ok_or(Refusal::new(Reason::NotFound))?;
+            let known = self.find_request(&key, |known| known.part_of(&key, caller.id()).is_some()).await?;
             self.grant_part(&key, &known.responder, &context)?;
             let said = self.said_of(&known).await?;
             let Some(shown) = self.record_reading(caller, &key, &known, &context, traceparent).await? else { continue };
