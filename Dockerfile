@@ -14,7 +14,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 # The same Debian as the one that it was built on: it is linked to that one's C library, and to nothing else.
 FROM debian:12.12-slim
 # Volumes take their owner from here. Nobody has the number in a password file, and nothing asks for the name.
-RUN install --directory --owner=10001 --group=10001 --mode=0700 /var/lib/airut /exchange
+RUN install --directory --owner=10001 --group=10001 --mode=0700 /var/lib/airut /exchange /exchange/objects
 COPY --from=build /airut /usr/local/bin/airut
 USER 10001:10001
 WORKDIR /var/lib/airut

@@ -306,6 +306,7 @@ pub(crate) fn configuration(
          [log]\n{log}\
          [tls]\ncertificate = '{}'\nkey = '{}'\nclient_cas = ['{}']\ncrls = ['{}']\n\
          [keys]\nring = '{}'\nreceipt = '{}'\nedge = '{}'\n\
+         [store]\ndirectory = '{}'\n\
          [register]\nca = '{}'\ncertificate = '{}'\nkey = '{}'\n{server}",
         quoted.join(", "),
         at(name),
@@ -317,6 +318,7 @@ pub(crate) fn configuration(
         at("keys/ring.toml"),
         at("keys/receipt.key"),
         at("keys/edge.toml"),
+        at("objects"),
         at("pki/ca.crt"),
         at("pki/kela.crt"),
         at("pki/kela.key"),

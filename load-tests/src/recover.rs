@@ -17,6 +17,7 @@ use airut_domain::{
     time::Timestamp,
 };
 use airut_log::{Clock, Embedded, HeaderWriter, KeyRing, Log, Random, Writer};
+use airut_store::{KeyStore, Objects};
 use airut_testkit::kafka::Kafka;
 use anyhow::{Context, ensure};
 use serde_json::json;
@@ -203,13 +204,15 @@ impl Filler {
     /// Takes a query of this log for its model.
     async fn new(log: Log, data: &Path) -> anyhow::Result<Self> {
         let ring = Arc::new(KeyRing::load(data.join("keys/ring.toml"))?);
+        let objects = Objects::open(&airut_store::Settings::local(data.join("objects")))?;
+        let keys = KeyStore::new(objects, ring.wrapping(), Clock::system(), Random::system());
         let author = "filler".parse().context("a process's name")?;
-        let writer = Writer::new(HeaderWriter::new(log.clone(), author, Random::system()), Arc::clone(&ring));
+        let writer = Writer::new(HeaderWriter::new(log.clone(), author, Random::system()), keys);
         for partition in (0..Topic::Queries.partitions()).map(|number| Partition { topic: Topic::Queries, number }) {
             let (mut asked, mut answered) = (None, None);
             for stored in log.read(partition, 0..log.end(partition).await?, SEARCHED_BYTES).await? {
                 let header = airut_wire::record::decode(&stored.header)?;
-                let body = writer.open_body(&stored, &header)?;
+                let body = writer.open_body(&stored, &header).await?;
                 match header.kind {
                     Kind::Query(Event::Asked(command)) => asked = Some((command, body)),
                     Kind::Query(Event::Answered(command)) => answered = Some((command, body)),

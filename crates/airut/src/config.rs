@@ -9,8 +9,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use airut_exchange::Catalogue;
+use airut_exchange::{Catalogue, Retention};
 use airut_log::{KafkaCertificate, KafkaSettings, KafkaTls};
+use airut_store::{ObjectName, S3Settings, Settings as StoreSettings};
 use serde::Deserialize;
 
 use crate::partners;
@@ -35,6 +36,10 @@ pub struct Config {
     pub tls: Tls,
     /// Secret keys.
     pub keys: Keys,
+    /// What lies outside the log: data keys and documents.
+    pub store: StoreSettings,
+    /// For how long data keys are kept.
+    pub retention: Retention,
     /// The directory of the partners' definitions.
     pub partners: PathBuf,
     /// The directory of the message types' definitions and schemas.
@@ -100,11 +105,11 @@ pub struct Tls {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Keys {
-    /// The key ring: bodies, pseudonyms, partitions.
+    /// The key ring: wrapping keys, pseudonyms, partitions.
     pub ring: PathBuf,
     /// The gateway's receipt key.
     pub receipt: PathBuf,
-    /// The two keys of the ring that a ledger needs in a process without a gateway.
+    /// The keys of the ring that a ledger needs in a process without a gateway.
     pub edge: PathBuf,
 }
 
@@ -175,6 +180,8 @@ struct Raw {
     log: RawLog,
     tls: Tls,
     keys: Keys,
+    store: RawStore,
+    retention: RawRetention,
     partners: PathBuf,
     message_types: Option<PathBuf>,
     ledger: LedgerConfig,
@@ -192,6 +199,8 @@ impl Default for Raw {
             log: RawLog::default(),
             tls: Tls::default(),
             keys: Keys::default(),
+            store: RawStore::default(),
+            retention: RawRetention::default(),
             partners: PathBuf::new(),
             message_types: None,
             ledger: LedgerConfig::default(),
@@ -230,6 +239,54 @@ impl Default for RawKafka {
 impl Default for RawLog {
     fn default() -> Self {
         Self { engine: "embedded".to_owned(), path: None, kafka: RawKafka::default() }
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawStore {
+    directory: Option<PathBuf>,
+    s3: Option<RawS3>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawS3 {
+    endpoint: String,
+    bucket: String,
+    region: String,
+    access_key: PathBuf,
+    secret_key: PathBuf,
+    prefix: String,
+    ca: Option<PathBuf>,
+}
+
+impl Default for RawS3 {
+    fn default() -> Self {
+        Self {
+            endpoint: String::new(),
+            bucket: String::new(),
+            region: "us-east-1".to_owned(),
+            access_key: PathBuf::new(),
+            secret_key: PathBuf::new(),
+            prefix: String::new(),
+            ca: None,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawRetention {
+    query_days: u16,
+    message_days: u16,
+    request_days: u16,
+}
+
+impl Default for RawRetention {
+    fn default() -> Self {
+        let Retention { query_days, message_days, request_days } = Retention::default();
+        Self { query_days, message_days, request_days }
     }
 }
 
@@ -344,6 +401,9 @@ fn check(raw: Raw, roles: &[Role], mut faults: Vec<String>) -> Result<Config, Fa
     let beside = raw.partners.file_name().map(|_| raw.partners.with_file_name("message-types"));
     let message_types = raw.message_types.or(beside).unwrap_or_default();
     let log = log(raw.log, &raw.data, &roles, &mut faults);
+    let is_gateway = roles.contains(&Role::Gateway);
+    let store = store(raw.store, &raw.data, is_gateway.then_some(&log), &mut faults);
+    let retention = retention(&raw.retention, &mut faults);
     if roles.contains(&Role::Gateway) || roles.contains(&Role::Ledger) {
         readable(&mut faults, "tls.certificate", &raw.tls.certificate);
         readable(&mut faults, "tls.key", &raw.tls.key);
@@ -395,6 +455,8 @@ fn check(raw: Raw, roles: &[Role], mut faults: Vec<String>) -> Result<Config, Fa
         log,
         tls: raw.tls,
         keys: raw.keys,
+        store,
+        retention,
         partners: raw.partners,
         message_types,
         ledger: raw.ledger,
@@ -447,6 +509,69 @@ fn kafka(raw: RawKafka, faults: &mut Vec<String>) -> KafkaSettings {
     let tls = raw.ca.map(|ca| KafkaTls { ca, client });
     let (replication, min_in_sync) = (raw.replication, raw.min_in_sync);
     KafkaSettings { tls, replication, min_in_sync, ..KafkaSettings::at(raw.brokers) }
+}
+
+/// A gateway's store. Without one in the configuration it is the directory `objects` among its own files, and that only where
+/// its log is its own as well: gateways that share a log must share their keys. Other roles have no use for it.
+fn store(raw: RawStore, data: &Path, gateways_log: Option<&LogConfig>, faults: &mut Vec<String>) -> StoreSettings {
+    let is_used = gateways_log.is_some();
+    match (raw.directory, raw.s3) {
+        (None, None) if matches!(gateways_log, Some(LogConfig::Kafka(_))) => {
+            faults.push("store: a directory or store.s3 is required, the same for every gateway of the log".to_owned());
+            StoreSettings::local("")
+        }
+        (Some(_), Some(_)) => {
+            faults.push("store.directory: either a directory or store.s3, not both".to_owned());
+            StoreSettings::local("")
+        }
+        (None, Some(s3)) => StoreSettings::S3(s3_settings(s3, is_used, faults)),
+        (directory, None) => {
+            let directory = directory.unwrap_or_else(|| data.join("objects"));
+            if is_used && !data.as_os_str().is_empty() && !directory.is_dir() {
+                faults.push(format!("store.directory: {} is not a directory", directory.display()));
+            }
+            StoreSettings::local(directory)
+        }
+    }
+}
+
+fn s3_settings(raw: RawS3, is_used: bool, faults: &mut Vec<String>) -> S3Settings {
+    let RawS3 { endpoint, bucket, region, access_key, secret_key, prefix, ca } = raw;
+    if is_used {
+        let is_tls = endpoint.starts_with("https://");
+        if !is_tls && !endpoint.starts_with("http://") {
+            faults.push(format!("store.s3.endpoint: must begin with https:// or http://, and is {endpoint:?}"));
+        }
+        if bucket.is_empty() {
+            faults.push("store.s3.bucket: a name is required".to_owned());
+        }
+        if !prefix.is_empty() && prefix.parse::<ObjectName>().is_err() {
+            faults.push("store.s3.prefix: must be segments with slashes between".to_owned());
+        }
+        if is_tls && ca.is_none() {
+            faults.push("store.s3.ca: a file is required where the endpoint is https".to_owned());
+        }
+        readable(faults, "store.s3.access_key", &access_key);
+        readable(faults, "store.s3.secret_key", &secret_key);
+        ca.iter().for_each(|file| readable(faults, "store.s3.ca", file));
+    }
+    S3Settings { endpoint, bucket, region, access_key, secret_key, prefix, ca }
+}
+
+fn retention(raw: &RawRetention, faults: &mut Vec<String>) -> Retention {
+    let RawRetention { query_days, message_days, request_days } = *raw;
+    let least = Retention::LEAST;
+    let mut at_least = |name: &str, days: u16, least: u16| {
+        if days < least {
+            faults.push(format!(
+                "retention.{name}: must be at least {least}, or what may still be disclosed could be lost"
+            ));
+        }
+    };
+    at_least("query_days", query_days, least.query_days);
+    at_least("message_days", message_days, least.message_days);
+    at_least("request_days", request_days, least.request_days);
+    Retention { query_days, message_days, request_days }
 }
 
 fn address(faults: &mut Vec<String>, name: &str, text: &str) -> SocketAddr {
@@ -528,6 +653,40 @@ mod tests {
             (vec!["a:1".into(), "b:2".into()], 3, 2)
         );
         assert_eq!(settings.tls, None);
+    }
+
+    #[test]
+    fn a_store_and_the_retention_of_its_keys_are_configured_and_their_faults_are_named() {
+        let set = |name: &str, value: &str| (format!("AIRUT__{name}"), value.to_owned());
+        let faulty = [
+            set("DATA", "/nowhere"),
+            set("STORE__S3__ENDPOINT", "s3.example"),
+            set("STORE__S3__PREFIX", "../x"),
+            set("STORE__S3__SECRET_KEY", "/nowhere/secret"),
+            set("RETENTION__QUERY_DAYS", "1"),
+            set("RETENTION__MESSAGE_DAYS", "29"),
+        ];
+        let faults = load(None, faulty.into_iter(), &[Role::Gateway]).expect_err("full of faults").to_string();
+        for name in [
+            "store.s3.endpoint:",
+            "store.s3.bucket:",
+            "store.s3.prefix:",
+            "store.s3.access_key: a file is required",
+            "store.s3.secret_key: /nowhere/secret: there is no such file",
+            "retention.query_days: must be at least 2",
+            "retention.message_days: must be at least 30",
+        ] {
+            assert!(faults.contains(name), "{name} is missing in\n{faults}");
+        }
+        let shared = [set("LOG__ENGINE", "kafka"), set("DATA", "/nowhere")];
+        let faults = load(None, shared.into_iter(), &[Role::Gateway]).expect_err("no store").to_string();
+        assert!(faults.contains("store: a directory or store.s3 is required"), "{faults}");
+        let both = [set("STORE__DIRECTORY", "/tmp"), set("STORE__S3__BUCKET", "b"), set("DATA", "/nowhere")];
+        let faults = load(None, both.into_iter(), &[Role::Gateway]).expect_err("both").to_string();
+        assert!(faults.contains("store.directory: either a directory or store.s3, not both"), "{faults}");
+        let absent =
+            load(None, [set("DATA", "/nowhere")].into_iter(), &[Role::Gateway]).expect_err("absent").to_string();
+        assert!(absent.contains("store.directory: /nowhere/objects is not a directory"), "{absent}");
     }
 
     #[test]

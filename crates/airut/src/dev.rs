@@ -5,12 +5,13 @@
 use std::{
     fs, io,
     net::SocketAddr,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use airut_domain::{id::PartnerId, partner::Partner, time::Timestamp};
-use airut_exchange::{ReceiptKey, World};
+use airut_exchange::{ReceiptKey, Retention, World};
 use airut_identity::dev_ca::DevCa;
 use airut_log::KeyRing;
 use airut_register::Register;
@@ -118,6 +119,9 @@ impl Layout {
             let sub = layout.dir.join(sub);
             fs::create_dir_all(&sub).with_context(|| sub.display().to_string())?;
         }
+        let objects = layout.objects();
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&objects);
+        made.with_context(|| objects.display().to_string())?;
         let world = World::system();
         let now = world.now();
         for Definition { directory, name, text } in definitions {
@@ -161,6 +165,8 @@ impl Layout {
                 crls: vec![pki.join("crl.pem")],
             },
             keys: Keys { ring: self.ring(), receipt: self.receipt_key(), edge: self.edge_ring() },
+            store: airut_store::Settings::local(self.objects()),
+            retention: Retention::default(),
             partners: self.dir.join("partners"),
             message_types: self.dir.join("message-types"),
             ledger: LedgerConfig { origin: "airut.example/dev".to_owned() },
@@ -180,11 +186,15 @@ impl Layout {
         }
     }
 
-    fn ring(&self) -> PathBuf {
+    pub(crate) fn objects(&self) -> PathBuf {
+        self.dir.join("objects")
+    }
+
+    pub(crate) fn ring(&self) -> PathBuf {
         self.dir.join("keys/ring.toml")
     }
 
-    fn edge_ring(&self) -> PathBuf {
+    pub(crate) fn edge_ring(&self) -> PathBuf {
         self.dir.join("keys/edge.toml")
     }
 

@@ -22,6 +22,7 @@ use airut_identity::{Bounds, Listener, Peer, TlsSettings};
 use airut_ledger::Ledger;
 use airut_log::{EdgeRing, Embedded, KeyRing, Log};
 use airut_register::Register;
+use airut_store::{KeyStore, Objects};
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use tokio::{
@@ -154,7 +155,12 @@ impl Node {
                 let loaded = Catalogue::try_from(seen.clone());
                 let loaded = loaded.map_err(|faults| anyhow::anyhow!("message_types: {}", faults.join("\n  ")))?;
                 let catalogue = Arc::new(ArcSwap::from_pointee(loaded));
-                let gateway = start_gateway(config, &log, &author, Arc::clone(&catalogue), world).await?;
+                let ring = Arc::new(KeyRing::load(&config.keys.ring).context("keys.ring")?);
+                let store = open_store(config, Arc::clone(&ring), &author, world).await?;
+                let watching =
+                    tasks::watch_ring(store.keys.clone(), ring, config.keys.ring.clone(), self.stopping.clone());
+                self.tasks.spawn(watching);
+                let gateway = start_gateway(config, &log, &author, Arc::clone(&catalogue), store, world).await?;
                 let watching =
                     tasks::watch_message_types(catalogue, config.message_types.clone(), seen, self.stopping.clone());
                 self.tasks.spawn(watching);
@@ -220,6 +226,7 @@ impl Node {
         if let Some(gateway) = &self.gateway {
             self.tasks.spawn(tasks::watch_partners(gateway.clone(), config.partners.clone(), stop()));
             self.tasks.spawn(tasks::trim(gateway.clone(), stop()));
+            self.tasks.spawn(tasks::erase_old_keys(gateway.clone(), config.retention, stop()));
             self.tasks.spawn(tasks::inbox_gauges(gateway.clone(), world.clone(), stop()));
             roles.push(health::Watched::Gateway(gateway.clone(), log.clone()));
         }
@@ -380,16 +387,41 @@ async fn open_log(config: &Config, world: &World) -> anyhow::Result<Log> {
     }
 }
 
+/// What lies outside the log.
+struct Outside {
+    ring: Arc<KeyRing>,
+    keys: KeyStore,
+    objects: Objects,
+}
+
+/// Opens the store, and tries on a server what a directory promises.
+async fn open_store(
+    config: &Config,
+    ring: Arc<KeyRing>,
+    incarnation: &Incarnation,
+    world: &World,
+) -> anyhow::Result<Outside> {
+    let objects = Objects::open(&config.store).context("store")?;
+    let name = format!("checks/{incarnation}").parse().context("store")?;
+    objects.check(&name).await.context("store")?;
+    let (clock, random) = (world.clock().clone(), world.randomness().clone());
+    let keys = KeyStore::new(objects.clone(), ring.wrapping(), clock, random);
+    Ok(Outside { ring, keys, objects })
+}
+
 async fn start_gateway(
     config: &Config,
     log: &Log,
     incarnation: &Incarnation,
     catalogue: Arc<ArcSwap<Catalogue>>,
+    Outside { ring, keys, objects }: Outside,
     world: &World,
 ) -> anyhow::Result<Gateway> {
     let settings = Settings {
         log: log.clone(),
-        ring: Arc::new(KeyRing::load(&config.keys.ring).context("keys.ring")?),
+        ring,
+        keys,
+        objects,
         catalogue,
         receipt_key: ReceiptKey::open_or_create(&config.keys.receipt, world).context("keys.receipt")?,
         folds: FoldStore::File(config.data.join("folds.sqlite")),

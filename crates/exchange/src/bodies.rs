@@ -88,7 +88,7 @@ impl Gateway {
             Some(Body::Sealed(stored, header)) => (stored, header),
             None => self.read_on(partition, offset).await?,
         };
-        let opened = self.writer.open_body(&stored, &header).map_err(|cause| cause.to_string());
+        let opened = self.writer.open_body(&stored, &header).await.map_err(|cause| cause.to_string());
         let bodies =
             opened.and_then(|body| log_v1::MessageBodies::decode(Bytes::from(body)).map_err(|cause| cause.to_string()));
         match bodies {

@@ -16,6 +16,7 @@ use airut_domain::{
     refusal::{Reason, Refusal},
 };
 use airut_log::{AppendError, HeaderWriter, KeyRing, Log, Positions, ReadError, Recorded, Writer};
+use airut_store::{KeyStore, Objects};
 use airut_telemetry::span;
 use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, watch};
@@ -67,8 +68,12 @@ pub enum FoldStore {
 pub struct Settings {
     /// The log.
     pub log: Log,
-    /// The keys of bodies, pseudonyms and partitions.
+    /// The keys of pseudonyms and partitions.
     pub ring: Arc<KeyRing>,
+    /// The keys that bodies are sealed with.
+    pub keys: KeyStore,
+    /// What is too large for the log.
+    pub objects: Objects,
     /// The key that signs receipts.
     pub receipt_key: ReceiptKey,
     /// The message types in force.
@@ -123,6 +128,8 @@ pub struct Parts {
     pub(crate) log: Log,
     pub(crate) writer: Writer,
     pub(crate) ring: Arc<KeyRing>,
+    pub(crate) keys: KeyStore,
+    pub(crate) objects: Objects,
     pub(crate) folds: Arc<Folds>,
     pub(crate) signer: Signer,
     pub(crate) reception: Reception,
@@ -180,7 +187,7 @@ impl Gateway {
     /// # Errors
     /// [`GatewayError`] when the folds can not be opened or the log not be read.
     pub async fn start(settings: Settings) -> Result<Self, GatewayError> {
-        let Settings { log, ring, receipt_key, catalogue, folds, incarnation, world } = settings;
+        let Settings { log, ring, keys, objects, receipt_key, catalogue, folds, incarnation, world } = settings;
         let store = match folds {
             FoldStore::Memory => Store::memory(),
             FoldStore::File(path) => Store::file(&path, log.identity())?,
@@ -190,7 +197,7 @@ impl Gateway {
         let asked = world.now();
         let ends = ends(&log, &folds.positions()).await?;
         let headers = HeaderWriter::new(log.clone(), incarnation.clone(), world.randomness().clone());
-        let writer = Writer::new(headers.clone(), Arc::clone(&ring));
+        let writer = Writer::new(headers.clone(), keys.clone());
         let refusals = Refusals::new(headers, ring.edge(), world.clone());
         let reception = Reception::new(folds.current(), refusals, world.clone());
         let stop = CancellationToken::new();
@@ -215,6 +222,8 @@ impl Gateway {
             log,
             writer,
             ring,
+            keys,
+            objects,
             folds,
             incarnation,
         }));
@@ -239,6 +248,16 @@ impl Gateway {
     /// The gateway's folds.
     pub fn folds(&self) -> &Arc<Folds> {
         &self.folds
+    }
+
+    /// The keys that bodies are sealed with.
+    pub fn keys(&self) -> &KeyStore {
+        &self.keys
+    }
+
+    /// What is too large for the log.
+    pub fn objects(&self) -> &Objects {
+        &self.objects
     }
 
     /// Whether the registry is known to have been read to its end lately.

@@ -26,6 +26,7 @@ mod receipts;
 mod reception;
 mod refusals;
 mod request_edge;
+mod retention;
 mod streams;
 mod sweep;
 mod trim;
@@ -50,6 +51,7 @@ pub use receipts::{KeyError, ReceiptKey};
 pub use reception::{CallerOf, Follower, Reception};
 pub use refusals::{FIRST_STRANGERS, SINGLY, Stranger};
 pub use request_edge::request_service;
+pub use retention::Retention;
 pub use verb::{
     collect::Collecting,
     query_benefits::{Asking, Reply},

@@ -1,9 +1,10 @@
 //! The key ring: one TOML file with every secret that the log's content depends on.
 //!
 //! Some keys must stay for as long as anything made with them matters. The partition key never changes, or a thing
-//! would be looked for where it is not. Body and commitment keys rotate: one of each is active, the others still open
+//! would be looked for where it is not. Wrapping and commitment keys rotate: one of each is active, the others still open
 //! and recognise what was made with them. Subjects have a key per calendar year, so that their pseudonyms fall apart
-//! when a year's key is destroyed.
+//! when a year's key is destroyed. What bodies are sealed with is not here: it is in the key store, under the wrapping
+//! keys.
 //!
 //! Nothing secret may leave through `Debug`, an error or a log line; a file that others may read is refused.
 
@@ -25,39 +26,55 @@ use airut_domain::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use airut_store::Wrapping;
+
 use crate::{Cause, EdgeRing, Random, edge_ring};
 
 /// For how many years after the first one a new ring has subject keys.
 const YEARS_AHEAD: i32 = 10;
 
-/// Every secret key of a log. Read-only: to rotate keys, change the file and start anew.
+/// For how many years a ledger needs the subject key of a year that is over: for as long as the log law has the ledger's
+/// entries kept.
+pub const SUBJECT_YEARS: i32 = 12;
+
+/// Every secret key of a log. Of a running process the wrapping keys are read anew when the file has changed; for the
+/// others it is started anew.
 pub struct KeyRing {
-    keys: Keys<Secret>,
-    macs: Keys<MacKey>,
+    keys: Keys,
+    macs: Macs,
 }
 
 /// The keys, as they stand in the file.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Keys<K> {
+struct Keys {
     /// Which partition a thing lies in. Never changes.
-    partition: K,
+    partition: Secret,
     /// Fingerprints of content and context.
-    fingerprint: K,
+    fingerprint: Secret,
     /// End users and cases.
-    access: K,
+    access: Secret,
     /// Callers that no partner is known for.
-    stranger: K,
+    stranger: Secret,
     /// Data subjects, by year: `subject-2026`.
-    subject: BTreeMap<KeyId, K>,
+    subject: BTreeMap<KeyId, Secret>,
     /// Salts of commitments.
-    commitment: Rotating<K>,
-    /// Bodies.
-    body: Rotating<K>,
+    commitment: Rotating<Secret>,
+    /// Data keys, where they are stored.
+    wrapping: Rotating<Secret>,
+}
+
+/// The keys, ready for use.
+struct Macs {
+    partition: MacKey,
+    fingerprint: MacKey,
+    access: MacKey,
+    subject: BTreeMap<KeyId, MacKey>,
+    commitment: Rotating<MacKey>,
 }
 
 /// Keys of which one makes what is new, and all serve what is old.
-#[derive(Serialize, Deserialize)]
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Rotating<K> {
     active: KeyId,
@@ -65,7 +82,7 @@ struct Rotating<K> {
 }
 
 /// 32 secret bytes; hexadecimal in the file.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub(crate) struct Secret([u8; 32]);
 
@@ -88,6 +105,15 @@ pub enum KeyRingError {
         /// Where the fault is, counted from 1.
         line: usize,
     },
+    /// The file is of a build that had the keys of bodies in the ring.
+    #[error(
+        "{} is of an earlier build, which sealed otherwise: begin with a new data directory",
+        path.display()
+    )]
+    Earlier {
+        /// The file.
+        path: PathBuf,
+    },
     /// A key that is named active is not there.
     #[error("{} names {key} as active and does not have it", path.display())]
     NoActiveKey {
@@ -104,6 +130,17 @@ pub enum KeyRingError {
         /// Why.
         cause: Cause,
     },
+}
+
+/// Why a ring's wrapping keys can't be changed so.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RotationError {
+    /// There is none of this id.
+    #[error("the key ring has no wrapping key {0}")]
+    NoSuchKey(KeyId),
+    /// The key wraps what is new.
+    #[error("wrapping key {0} is active: make another one active first")]
+    Active(KeyId),
 }
 
 /// The ring has no subject key for this year.
@@ -123,7 +160,7 @@ impl KeyRing {
             stranger: secret(),
             subject: (year - 1..=year + YEARS_AHEAD).map(|year| (subject_key(year), secret())).collect(),
             commitment: rotating("commitment-1".parse().expect("a valid id")),
-            body: rotating("body-1".parse().expect("a valid id")),
+            wrapping: rotating(wrapping_key(1)),
         })
     }
 
@@ -133,8 +170,8 @@ impl KeyRing {
     /// [`KeyRingError`], which names the file and never quotes it.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, KeyRingError> {
         let path = path.as_ref();
-        let keys: Keys<Secret> = load(path)?;
-        for rotating in [&keys.commitment, &keys.body] {
+        let keys: Keys = load(path)?;
+        for rotating in [&keys.commitment, &keys.wrapping] {
             if !rotating.keys.contains_key(&rotating.active) {
                 return Err(KeyRingError::NoActiveKey { path: path.to_owned(), key: rotating.active.clone() });
             }
@@ -153,8 +190,65 @@ impl KeyRing {
 
     /// The keys of it that a process needs which opens no body.
     pub fn edge(&self) -> EdgeRing {
-        let Keys { partition, stranger, .. } = &self.keys;
-        EdgeRing::new(edge_ring::Keys { partition: partition.clone(), stranger: stranger.clone() })
+        let Keys { partition, stranger, subject, .. } = &self.keys;
+        let (partition, stranger, subject) = (partition.clone(), stranger.clone(), subject.clone());
+        EdgeRing::new(edge_ring::Keys { partition, stranger, subject })
+    }
+
+    /// The wrapping keys.
+    pub fn wrapping(&self) -> Wrapping {
+        let Rotating { active, keys } = &self.keys.wrapping;
+        let keys = keys.iter().map(|(id, secret)| (id.clone(), secret.0));
+        Wrapping::new(active.clone(), keys).expect("checked when loaded")
+    }
+
+    /// Whether the other ring has the same wrapping keys, and the same active one.
+    pub fn wraps_like(&self, other: &Self) -> bool {
+        self.keys.wrapping == other.keys.wrapping
+    }
+
+    /// Adds a wrapping key, which is not active, and gives its id: `wrapping-2` after `wrapping-1`.
+    pub fn add_wrapping_key(&mut self, random: &Random) -> KeyId {
+        let keys = &mut self.keys.wrapping.keys;
+        let number = |id: &KeyId| id.as_str().strip_prefix("wrapping-").and_then(|number| number.parse::<u32>().ok());
+        let id = wrapping_key(1 + keys.keys().filter_map(number).max().unwrap_or(0));
+        keys.insert(id.clone(), Secret(random.bytes()));
+        id
+    }
+
+    /// Makes this wrapping key the one that wraps what is new.
+    ///
+    /// # Errors
+    /// When the ring does not have it.
+    pub fn activate_wrapping_key(&mut self, id: &KeyId) -> Result<(), RotationError> {
+        if !self.keys.wrapping.keys.contains_key(id) {
+            return Err(RotationError::NoSuchKey(id.clone()));
+        }
+        self.keys.wrapping.active = id.clone();
+        Ok(())
+    }
+
+    /// Removes a wrapping key. What is still wrapped by it opens no more.
+    ///
+    /// # Errors
+    /// When the ring does not have it, or it is active.
+    pub fn remove_wrapping_key(&mut self, id: &KeyId) -> Result<(), RotationError> {
+        if self.keys.wrapping.active == *id {
+            return Err(RotationError::Active(id.clone()));
+        }
+        self.keys.wrapping.keys.remove(id).map(drop).ok_or_else(|| RotationError::NoSuchKey(id.clone()))
+    }
+
+    /// The years that there are subject keys for.
+    pub fn years(&self) -> impl Iterator<Item = i32> {
+        self.keys.subject.keys().filter_map(year_of)
+    }
+
+    /// Destroys the subject key of a year, here. Returns whether there was one. A gateway needs those of last year, this
+    /// year and the coming ones.
+    pub fn forget_year(&mut self, year: i32) -> bool {
+        self.macs.subject.remove(&subject_key(year));
+        forget_year(&mut self.keys.subject, year)
     }
 
     /// Where the thing with this key lies.
@@ -172,9 +266,7 @@ impl KeyRing {
     /// # Errors
     /// When the ring has no key for the year.
     pub fn subject(&self, code: &IdentityCode, year: i32) -> Result<(Digest, KeyId), NoSubjectKey> {
-        let id = subject_key(year);
-        let key = self.macs.subject.get(&id).ok_or(NoSubjectKey(year))?;
-        Ok((key.mac("subject", &[code.as_str().as_bytes()]), id))
+        subject(&self.macs.subject, code, year)
     }
 
     /// Keyed digest of an end user, as its partner names them.
@@ -206,15 +298,7 @@ impl KeyRing {
         salts.into_iter().find(|salt| commitment(salt, payload) == recorded)
     }
 
-    pub(crate) fn active_body_key(&self) -> (&MacKey, &KeyId) {
-        self.macs.body.active()
-    }
-
-    pub(crate) fn body_key(&self, id: &KeyId) -> Option<&MacKey> {
-        self.macs.body.keys.get(id)
-    }
-
-    fn new(keys: Keys<Secret>) -> Self {
+    fn new(keys: Keys) -> Self {
         let macs = keys.macs();
         Self { keys, macs }
     }
@@ -226,19 +310,15 @@ impl fmt::Debug for KeyRing {
     }
 }
 
-impl Keys<Secret> {
-    fn macs(&self) -> Keys<MacKey> {
-        let mac = Secret::mac;
-        let all = |keys: &BTreeMap<KeyId, Secret>| keys.iter().map(|(id, key)| (id.clone(), mac(key))).collect();
-        let rotating = |r: &Rotating<Secret>| Rotating { active: r.active.clone(), keys: all(&r.keys) };
-        Keys {
-            partition: mac(&self.partition),
-            fingerprint: mac(&self.fingerprint),
-            access: mac(&self.access),
-            stranger: mac(&self.stranger),
-            subject: all(&self.subject),
-            commitment: rotating(&self.commitment),
-            body: rotating(&self.body),
+impl Keys {
+    fn macs(&self) -> Macs {
+        let Rotating { active, keys } = &self.commitment;
+        Macs {
+            partition: self.partition.mac(),
+            fingerprint: self.fingerprint.mac(),
+            access: self.access.mac(),
+            subject: macs(&self.subject),
+            commitment: Rotating { active: active.clone(), keys: macs(keys) },
         }
     }
 }
@@ -279,12 +359,43 @@ fn subject_key(year: i32) -> KeyId {
     format!("subject-{year}").parse().expect("a valid id")
 }
 
+pub(crate) fn year_of(key: &KeyId) -> Option<i32> {
+    key.as_str().strip_prefix("subject-")?.parse().ok()
+}
+
+fn wrapping_key(number: u32) -> KeyId {
+    format!("wrapping-{number}").parse().expect("a valid id")
+}
+
+pub(crate) fn macs(keys: &BTreeMap<KeyId, Secret>) -> BTreeMap<KeyId, MacKey> {
+    keys.iter().map(|(id, secret)| (id.clone(), secret.mac())).collect()
+}
+
+/// A data subject's pseudonym in a year, and the key it is made with.
+pub(crate) fn subject(
+    keys: &BTreeMap<KeyId, MacKey>,
+    code: &IdentityCode,
+    year: i32,
+) -> Result<(Digest, KeyId), NoSubjectKey> {
+    let id = subject_key(year);
+    let key = keys.get(&id).ok_or(NoSubjectKey(year))?;
+    Ok((key.mac("subject", &[code.as_str().as_bytes()]), id))
+}
+
+/// Removes the subject key of a year from a file's keys. Returns whether there was one.
+pub(crate) fn forget_year(keys: &mut BTreeMap<KeyId, Secret>, year: i32) -> bool {
+    keys.remove(&subject_key(year)).is_some()
+}
+
 /// Reads a file of keys that nobody but its owner may read.
 pub(crate) fn load<K: DeserializeOwned>(path: &Path) -> Result<K, KeyRingError> {
     let text = read_private(path)?;
-    toml::from_str(&text).map_err(|error| KeyRingError::Syntax {
-        path: path.to_owned(),
-        line: line_of(&text, error.span().map_or(0, |span| span.start)),
+    toml::from_str(&text).map_err(|error| {
+        let path = path.to_owned();
+        if is_earlier(&text) {
+            return KeyRingError::Earlier { path };
+        }
+        KeyRingError::Syntax { path, line: line_of(&text, error.span().map_or(0, |span| span.start)) }
     })
 }
 
@@ -292,6 +403,13 @@ pub(crate) fn load<K: DeserializeOwned>(path: &Path) -> Result<K, KeyRingError> 
 pub(crate) fn save(path: &Path, keys: &impl Serialize) -> Result<(), KeyRingError> {
     let text = toml::to_string(keys).expect("ids and hexadecimal are plain data");
     write_private(path, &text).map_err(|error| KeyRingError::File { path: path.to_owned(), cause: error.into() })
+}
+
+/// Whether the file is of a build that had the keys of bodies in the ring, and none of subjects in the ledger's part.
+fn is_earlier(text: &str) -> bool {
+    let Ok(table) = text.parse::<toml::Table>() else { return false };
+    let has = |key: &str| table.contains_key(key);
+    has("partition") && has("stranger") && (has("body") || !has("subject"))
 }
 
 fn line_of(text: &str, at: usize) -> usize {
@@ -377,9 +495,65 @@ mod tests {
         let refused = KeyRing::load(&path).unwrap_err();
         assert_eq!(refused, KeyRingError::Syntax { path: path.clone(), line: 2 });
         assert!(!format!("{refused} {refused:?}").contains(&secret[..8]));
-        fs::write(&path, good.replacen("active = \"body-1\"", "active = \"body-2\"", 1)).unwrap();
+        fs::write(&path, good.replacen("active = \"wrapping-1\"", "active = \"wrapping-2\"", 1)).unwrap();
         let refused = KeyRing::load(&path).unwrap_err();
-        assert_eq!(refused, KeyRingError::NoActiveKey { path, key: "body-2".parse().unwrap() });
+        assert_eq!(refused, KeyRingError::NoActiveKey { path, key: "wrapping-2".parse().unwrap() });
+    }
+
+    #[test]
+    fn a_ring_that_has_the_keys_of_bodies_is_refused_as_an_earlier_builds() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keys.toml");
+        KeyRing::generate(&counting(), 2026).save(&path).unwrap();
+        let of_before =
+            fs::read_to_string(&path).unwrap().replace("[wrapping", "[body").replace("wrapping-1", "body-1");
+        fs::write(&path, of_before).unwrap();
+        assert_eq!(KeyRing::load(&path).unwrap_err(), KeyRingError::Earlier { path: path.clone() });
+        let edge = format!("partition = \"{0}\"\nstranger = \"{0}\"\n", "0".repeat(64));
+        fs::write(&path, edge).unwrap();
+        assert_eq!(EdgeRing::load(&path).unwrap_err(), KeyRingError::Earlier { path });
+    }
+
+    #[test]
+    fn wrapping_keys_are_added_made_active_and_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keys.toml");
+        let mut ring = KeyRing::generate(&counting(), 2026);
+        ring.save(&path).unwrap();
+        let first: KeyId = "wrapping-1".parse().unwrap();
+        let second = ring.add_wrapping_key(&counting());
+        assert_eq!((second.as_str(), ring.wrapping().active()), ("wrapping-2", &first));
+        assert!(!ring.wraps_like(&KeyRing::load(&path).unwrap()));
+        assert_eq!(ring.remove_wrapping_key(&first), Err(RotationError::Active(first.clone())));
+        ring.activate_wrapping_key(&second).unwrap();
+        ring.save(&path).unwrap();
+        let mut loaded = KeyRing::load(&path).unwrap();
+        assert!(ring.wraps_like(&loaded));
+        loaded.remove_wrapping_key(&first).unwrap();
+        assert_eq!(loaded.wrapping().ids().collect::<Vec<_>>(), [&second]);
+        assert_eq!(loaded.remove_wrapping_key(&first), Err(RotationError::NoSuchKey(first.clone())));
+        assert_eq!(loaded.activate_wrapping_key(&first), Err(RotationError::NoSuchKey(first)));
+        assert_eq!(loaded.add_wrapping_key(&counting()).as_str(), "wrapping-3");
+    }
+
+    #[test]
+    fn a_forgotten_year_is_gone_from_the_file_and_others_are_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keys.toml");
+        let mut ring = KeyRing::generate(&Random::system(), 2026);
+        let (pseudonym, _) = ring.subject(&code(), 2026).unwrap();
+        ring.save(&path).unwrap();
+        let secret = fs::read_to_string(&path).unwrap();
+        let secret = secret.lines().find(|line| line.starts_with("subject-2025")).unwrap().split('"').nth(1).unwrap();
+        assert!(ring.forget_year(2025));
+        assert!(!ring.forget_year(2025));
+        assert_eq!(ring.subject(&code(), 2025), Err(NoSubjectKey(2025)));
+        ring.save(&path).unwrap();
+        let loaded = KeyRing::load(&path).unwrap();
+        assert_eq!(loaded.subject(&code(), 2025), Err(NoSubjectKey(2025)));
+        assert_eq!(loaded.subject(&code(), 2026).unwrap().0, pseudonym);
+        assert_eq!(loaded.years().collect::<Vec<_>>(), (2026..=2036).collect::<Vec<_>>());
+        assert!(!fs::read_to_string(&path).unwrap().contains(secret));
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub use self::{
     embedded::Embedded,
     error::{AppendError, Cause, OpenError, ReadError, TailError, TrimError},
     kafka::{KafkaCertificate, KafkaSettings, KafkaTls},
-    keyring::{KeyRing, KeyRingError, NoSubjectKey},
+    keyring::{KeyRing, KeyRingError, NoSubjectKey, RotationError, SUBJECT_YEARS},
     seal::UnsealError,
     simulated::{Faults, Simulation},
     writer::{HeaderWriter, Recorded, Writer},

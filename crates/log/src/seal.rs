@@ -1,19 +1,20 @@
-//! Sealing of bodies: AES-256-GCM, so that who reads the log without its key ring reads headers only, and nobody can
+//! Sealing of bodies: AES-256-GCM, so that who reads the log without the key store reads headers only, and nobody can
 //! change a body, or move it under another header, unnoticed.
 //!
+//! A body is sealed under the data key of its family, its reader and its day: once that key is erased, nobody reads it.
+//!
 //! A sealed body is a random 96-bit nonce, the ciphertext and the tag. It is sealed under a key of its own, derived
-//! from the body key and the record's random 128-bit nonce: under one key for all, random 96-bit nonces would be safe
-//! for four billion bodies only, which a busy exchange writes within days. The record's nonce and the key's id are
-//! authenticated as well.
+//! from the data key and the record's random 128-bit nonce: under one key for all, random 96-bit nonces would be safe
+//! for four billion bodies only. The record's nonce and the key's id are authenticated as well.
 
 use airut_domain::{
-    id::KeyId,
-    keys::{Digest, MacKey},
-    record::{Header, Stored},
+    id::{KeyId, PartnerId},
+    keys::Digest,
+    message, query,
+    record::{BodyRef, Header, Kind, Stored},
 };
+use airut_store::{DataKey, Family, KeyError, KeyStore};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-
-use crate::keyring::KeyRing;
 
 /// Why a body could not be opened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,16 +25,42 @@ pub enum UnsealError {
     /// The stored body is not the one that the header names.
     #[error("the stored body is not the one that its header names")]
     Changed,
-    /// The key ring lacks the key.
-    #[error("the key ring has no body key {0}")]
-    UnknownKey(KeyId),
+    /// There is no key for it: it was erased, or can't be had now.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// It was not sealed with that key for that header.
     #[error("the body was not sealed with key {0} for this record")]
     Forged(KeyId),
 }
 
+/// What a record's body is, and which partner is to read it: those whose key it is sealed with. None where records have no
+/// body.
+pub(crate) const fn sealed_for(kind: &Kind) -> Option<(Family, &PartnerId)> {
+    match kind {
+        Kind::Message(message::Event::Accepted(accepted)) => Some((Family::Message, &accepted.recipient)),
+        // What was said of a rejection. Its sender reads it too; it goes when the recipient's day goes.
+        Kind::Message(message::Event::Settled(settled)) => Some((Family::Message, &settled.recipient)),
+        Kind::Query(query::Event::Asked(asked)) => Some((Family::Query, &asked.responder)),
+        Kind::Query(query::Event::Answered(answered)) => Some((Family::Query, &answered.key.asker)),
+        Kind::Query(query::Event::Repeated(repeated)) => Some((Family::Query, &repeated.key.asker)),
+        Kind::Message(
+            message::Event::Offered(_)
+            | message::Event::Extended(_)
+            | message::Event::LeasesEnded(_)
+            | message::Event::Expired(_)
+            | message::Event::Transferred(_)
+            | message::Event::Redriven(_),
+        )
+        | Kind::Query(query::Event::Rerouted(_) | query::Event::NotDisclosed(_))
+        | Kind::Refusal(_)
+        | Kind::Partner(_)
+        | Kind::Member(_)
+        | Kind::Order(_) => None,
+    }
+}
+
 /// Seals a body for the record with this nonce.
-pub(crate) fn seal(key: &MacKey, id: &KeyId, record: &[u8; 16], nonce: [u8; NONCE_LEN], body: &[u8]) -> Vec<u8> {
+pub(crate) fn seal(key: &DataKey, id: &KeyId, record: &[u8; 16], nonce: [u8; NONCE_LEN], body: &[u8]) -> Vec<u8> {
     let mut sealed = Vec::with_capacity(NONCE_LEN + body.len() + AES_256_GCM.tag_len());
     sealed.extend_from_slice(&nonce);
     sealed.extend_from_slice(body);
@@ -45,19 +72,18 @@ pub(crate) fn seal(key: &MacKey, id: &KeyId, record: &[u8; 16], nonce: [u8; NONC
 }
 
 /// Opens the body of a record as read from the log; empty when it has none.
-pub(crate) fn open(ring: &KeyRing, stored: &Stored, header: &Header) -> Result<Vec<u8>, UnsealError> {
-    let Some(reference) = &header.body else {
+pub(crate) async fn open(keys: &KeyStore, stored: &Stored, header: &Header) -> Result<Vec<u8>, UnsealError> {
+    let Some(BodyRef { sha256, key: id }) = &header.body else {
         return if stored.body.is_empty() { Ok(Vec::new()) } else { Err(UnsealError::Unexpected) };
     };
-    if Digest::of(&stored.body) != reference.sha256 {
+    if Digest::of(&stored.body) != *sha256 {
         return Err(UnsealError::Changed);
     }
-    let id = &reference.key;
-    let key = ring.body_key(id).ok_or_else(|| UnsealError::UnknownKey(id.clone()))?;
-    unseal(key, id, &header.nonce, &stored.body).ok_or_else(|| UnsealError::Forged(id.clone()))
+    let key = keys.key(id).await?;
+    unseal(&key, id, &header.nonce, &stored.body).ok_or_else(|| UnsealError::Forged(id.clone()))
 }
 
-fn unseal(key: &MacKey, id: &KeyId, record: &[u8; 16], sealed: &[u8]) -> Option<Vec<u8>> {
+fn unseal(key: &DataKey, id: &KeyId, record: &[u8; 16], sealed: &[u8]) -> Option<Vec<u8>> {
     let (nonce, ciphertext) = sealed.split_first_chunk()?;
     let mut body = ciphertext.to_vec();
     let nonce = Nonce::assume_unique_for_key(*nonce);
@@ -66,9 +92,9 @@ fn unseal(key: &MacKey, id: &KeyId, record: &[u8; 16], sealed: &[u8]) -> Option<
     Some(body)
 }
 
-fn cipher(key: &MacKey, id: &KeyId, record: &[u8; 16]) -> LessSafeKey {
-    let derived = key.mac("airut body v1", &[record, id.as_str().as_bytes()]);
-    LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &derived.0).expect("the key has 256 bits"))
+fn cipher(key: &DataKey, id: &KeyId, record: &[u8; 16]) -> LessSafeKey {
+    let derived = key.derive("airut body v1", &[record, id.as_str().as_bytes()]);
+    LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &derived).expect("the key has 256 bits"))
 }
 
 fn aad(id: &KeyId, record: &[u8; 16]) -> Aad<Vec<u8>> {
@@ -77,12 +103,22 @@ fn aad(id: &KeyId, record: &[u8; 16]) -> Aad<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use airut_store::{Clock, Memory, Objects, Random, Wrapping};
+    use futures::FutureExt;
     use proptest::prelude::*;
 
     use super::*;
 
-    fn key() -> (MacKey, KeyId) {
-        (MacKey::new(&[1; 32]), "body-1".parse().unwrap())
+    fn key() -> (DataKey, KeyId) {
+        (data_key(1), "query/2026-11-27/kela".parse().unwrap())
+    }
+
+    /// A store in memory makes a key of the bytes that it is given.
+    fn data_key(byte: u8) -> DataKey {
+        let (id, random) = ("a".parse::<KeyId>().unwrap(), Random::new(move |bytes| bytes.fill(byte)));
+        let wrapping = Wrapping::new(id.clone(), [(id.clone(), [9; 32])]).unwrap();
+        let keys = KeyStore::new(Objects::memory(&Memory::new()), wrapping, Clock::system(), random);
+        keys.key_or_new(&id).now_or_never().unwrap().unwrap()
     }
 
     #[test]
@@ -91,8 +127,8 @@ mod tests {
         let sealed = seal(&key, &id, &[7; 16], [3; 12], b"what was disclosed");
         assert_eq!(unseal(&key, &id, &[7; 16], &sealed).unwrap(), b"what was disclosed");
         assert_eq!(unseal(&key, &id, &[8; 16], &sealed), None);
-        assert_eq!(unseal(&key, &"body-2".parse().unwrap(), &[7; 16], &sealed), None);
-        assert_eq!(unseal(&MacKey::new(&[2; 32]), &id, &[7; 16], &sealed), None);
+        assert_eq!(unseal(&key, &"query/2026-11-28/kela".parse().unwrap(), &[7; 16], &sealed), None);
+        assert_eq!(unseal(&data_key(2), &id, &[7; 16], &sealed), None);
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! The typed layer on the log: commands in, proof that they are recorded out.
 
-use std::sync::Arc;
-
 use airut_domain::{
     id::Incarnation,
     keys::Digest,
@@ -10,7 +8,9 @@ use airut_domain::{
     time::Timestamp,
 };
 
-use crate::{AppendError, KeyRing, Log, Random, UnsealError, Unstamped, seal};
+use airut_store::{KeyStore, key_id};
+
+use crate::{AppendError, Cause, Log, Random, UnsealError, Unstamped, seal};
 
 /// Appends commands that have no body: builds the header. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -46,18 +46,19 @@ impl HeaderWriter {
         command: T,
         traceparent: &str,
     ) -> Result<Recorded<T>, AppendError> {
-        self.append_with(partition, command, traceparent, |_| (Vec::new(), None)).await
+        let kind = command.clone().into();
+        self.append_with(partition, command, kind, traceparent, |_| (Vec::new(), None)).await
     }
 
     /// Appends a command with the body that `seal` makes of its nonce.
-    async fn append_with<T: Clone + Into<Kind>>(
+    async fn append_with<T>(
         &self,
         partition: Partition,
         command: T,
+        kind: Kind,
         traceparent: &str,
         seal: impl FnOnce(&[u8; 16]) -> (Vec<u8>, Option<BodyRef>),
     ) -> Result<Recorded<T>, AppendError> {
-        let kind = command.clone().into();
         assert_eq!(topic(&kind), partition.topic, "a record of another topic");
         let nonce = self.random.bytes();
         let (body, reference) = seal(&nonce);
@@ -73,22 +74,23 @@ impl HeaderWriter {
 #[derive(Clone, Debug)]
 pub struct Writer {
     headers: HeaderWriter,
-    ring: Arc<KeyRing>,
+    keys: KeyStore,
 }
 
 impl Writer {
-    /// A writer that seals bodies with the ring's keys.
-    pub fn new(headers: HeaderWriter, ring: Arc<KeyRing>) -> Self {
-        Self { headers, ring }
+    /// A writer that seals bodies with the store's keys, each with that of its family, its reader and the store's day.
+    pub fn new(headers: HeaderWriter, keys: KeyStore) -> Self {
+        Self { headers, keys }
     }
 
-    /// Appends a command with its body, if it has one, as [`HeaderWriter::append`] does.
+    /// Appends a command with its body, if it has one, as [`HeaderWriter::append`] does. Waits for the key store, about
+    /// once a minute for each key.
     ///
     /// # Errors
-    /// [`AppendError`] says whether the record may be there.
+    /// [`AppendError`] says whether the record may be there. Without its key a record is not written.
     ///
     /// # Panics
-    /// When a command is put into another topic's partition.
+    /// When a command is put into another topic's partition, or has a body and is of a kind that has none.
     pub async fn append<T: Clone + Into<Kind>>(
         &self,
         partition: Partition,
@@ -96,26 +98,28 @@ impl Writer {
         body: Option<&[u8]>,
         traceparent: &str,
     ) -> Result<Recorded<T>, AppendError> {
-        let seal = |nonce: &[u8; 16]| self.seal(nonce, body.unwrap_or_default());
-        self.headers.append_with(partition, command, traceparent, seal).await
+        let kind = command.clone().into();
+        let Some(body) = body.filter(|body| !body.is_empty()) else {
+            return self.headers.append(partition, command, traceparent).await;
+        };
+        let (family, partner) = seal::sealed_for(&kind).expect("only records of these kinds have bodies");
+        let id = key_id(family, self.keys.today(), partner);
+        let key = self.keys.key_or_new(&id).await.map_err(|cause| AppendError::NotWritten(Cause::new(cause)))?;
+        let seal = |nonce: &[u8; 16]| {
+            let sealed = seal::seal(&key, &id, nonce, self.headers.random.bytes(), body);
+            let reference = BodyRef { sha256: Digest::of(&sealed), key: id };
+            (sealed, Some(reference))
+        };
+        self.headers.append_with(partition, command, kind, traceparent, seal).await
     }
 
-    /// Opens the body of a record as read from the log; empty when it has none.
+    /// Opens the body of a record as read from the log; empty when it has none. Waits for the key store unless the key is
+    /// in memory. Cancel safe.
     ///
     /// # Errors
-    /// [`UnsealError`], when it is not the body that was sealed for this record, or its key is not in the ring.
-    pub fn open_body(&self, stored: &Stored, header: &Header) -> Result<Vec<u8>, UnsealError> {
-        seal::open(&self.ring, stored, header)
-    }
-
-    fn seal(&self, nonce: &[u8; 16], body: &[u8]) -> (Vec<u8>, Option<BodyRef>) {
-        if body.is_empty() {
-            return (Vec::new(), None);
-        }
-        let (key, id) = self.ring.active_body_key();
-        let sealed = seal::seal(key, id, nonce, self.headers.random.bytes(), body);
-        let reference = BodyRef { sha256: Digest::of(&sealed), key: id.clone() };
-        (sealed, Some(reference))
+    /// [`UnsealError`], when it is not the body that was sealed for this record, or its key can't be had.
+    pub async fn open_body(&self, stored: &Stored, header: &Header) -> Result<Vec<u8>, UnsealError> {
+        seal::open(&self.keys, stored, header).await
     }
 }
 

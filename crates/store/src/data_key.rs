@@ -1,11 +1,14 @@
 //! Data keys: what bodies are sealed with, and how the keys are named.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt::{self, Write},
+    sync::Arc,
+};
 
 use airut_domain::{
     id::{KeyId, PartnerId},
     keys::{Digest, MacKey},
-    time::{Date, format_date, parse_date},
+    time::{Date, parse_date},
 };
 
 /// What a data key seals. Each family is kept for as long as its bodies may still be disclosed, and no longer.
@@ -42,11 +45,18 @@ const LONGEST: usize = 64;
 /// The id of the key for what this partner is to read of this day: `message/2026-11-27/pirkanmaa`. A partner's id that is
 /// too long, or has characters besides letters, digits, `_` and `-`, is replaced by the start of its digest.
 pub fn key_id(family: Family, day: Date, partner: &PartnerId) -> KeyId {
-    let start = format!("{}/{}/", family.name(), format_date(day));
+    // Written out: it is done for every body, and the time crate's formatting takes as long as the sealing.
+    let mut id = String::with_capacity(LONGEST);
+    let (year, month, day) = (day.year(), u8::from(day.month()), day.day());
+    write!(id, "{}/{year:04}-{month:02}-{day:02}/", family.name()).expect("a text takes what is written");
     let partner = partner.as_str();
     let plain = partner.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
-    let end = if plain && start.len() + partner.len() <= LONGEST { partner.to_owned() } else { letters(partner) };
-    format!("{start}{end}").parse().expect("letters, digits, dashes and slashes, none of them an identity code")
+    if plain && id.len() + partner.len() <= LONGEST {
+        id.push_str(partner);
+    } else {
+        id.push_str(&letters(partner));
+    }
+    id.parse().expect("letters, digits, dashes and slashes, none of them an identity code")
 }
 
 /// Family and day of a data key's id; none when it is no such id.

@@ -7,8 +7,9 @@ use std::{
 };
 
 use airut_domain::time::Timestamp;
-use airut_exchange::{Catalogue, CatalogueFiles, Change, Gateway, Reception, Stranger, World};
-use airut_log::Log;
+use airut_exchange::{Catalogue, CatalogueFiles, Change, Gateway, Reception, Retention, Stranger, World};
+use airut_log::{KeyRing, Log};
+use airut_store::KeyStore;
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
@@ -24,6 +25,10 @@ pub(super) const GAUGES: Duration = Duration::from_secs(1);
 
 /// How often the log is trimmed.
 const TRIM: Duration = Duration::from_secs(60 * 60);
+
+/// How often old keys are erased, and how long after the start first.
+const ERASE: Duration = Duration::from_secs(60 * 60);
+const ERASE_FIRST: Duration = Duration::from_secs(10);
 
 pub(super) async fn count_strangers(
     reception: Reception,
@@ -101,6 +106,41 @@ pub(super) async fn trim(gateway: Gateway, stop: CancellationToken) {
         if let Err(cause) = gateway.trim().await {
             tracing::warn!(%cause, "the log is not trimmed");
         }
+    }
+}
+
+/// Erases the keys of what nobody needs any more: soon after the start, then every hour.
+pub(super) async fn erase_old_keys(gateway: Gateway, retention: Retention, stop: CancellationToken) {
+    let mut wait = ERASE_FIRST;
+    while tokio::time::timeout(wait, stop.cancelled()).await.is_err() {
+        wait = ERASE;
+        match gateway.erase_old_keys(retention).await {
+            Ok(0) => {}
+            Ok(keys) => tracing::info!(keys, "old data keys are erased"),
+            Err(cause) => tracing::warn!(%cause, "old data keys are not erased"),
+        }
+    }
+}
+
+/// Puts the wrapping keys of the ring's file in force whenever they are others than those in force. While the file is at
+/// fault, those before stay in force.
+pub(super) async fn watch_ring(keys: KeyStore, mut in_force: Arc<KeyRing>, path: PathBuf, stop: CancellationToken) {
+    let mut last_fault = None;
+    while tokio::time::timeout(FILES_POLL, stop.cancelled()).await.is_err() {
+        let fault = match KeyRing::load(&path) {
+            Ok(ring) if ring.wraps_like(&in_force) => None,
+            Ok(ring) => {
+                keys.set_wrapping(ring.wrapping());
+                in_force = Arc::new(ring);
+                tracing::info!(active = %keys.wrapping().active(), "other wrapping keys are in force");
+                None
+            }
+            Err(fault) => Some(fault.to_string()),
+        };
+        if let Some(fault) = fault.as_ref().filter(|fault| Some(*fault) != last_fault.as_ref()) {
+            tracing::error!(%fault, "the key ring is not read; its wrapping keys before are in force");
+        }
+        last_fault = fault;
     }
 }
 

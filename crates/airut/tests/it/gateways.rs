@@ -32,7 +32,8 @@ pub(crate) async fn gateway(kafka: &Kafka, data: &Data, name: &str) -> Exchange 
          [log]\nengine = 'kafka'\nkafka = {{ brokers = ['{}'], replication = 1, min_in_sync = 1 }}\n\
          [tls]\ncertificate = '{dir}/pki/server.crt'\nkey = '{dir}/pki/server.key'\n\
          client_cas = ['{dir}/pki/ca.crt']\ncrls = ['{dir}/pki/crl.pem']\n\
-         [keys]\nring = '{dir}/keys/ring.toml'\nreceipt = '{dir}/keys/receipt.key'\n",
+         [keys]\nring = '{dir}/keys/ring.toml'\nreceipt = '{dir}/keys/receipt.key'\n\
+         [store]\ndirectory = '{dir}/objects'\n",
         kafka.bootstrap()
     );
     let config = data.join(&format!("{name}.toml"));

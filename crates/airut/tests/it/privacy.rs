@@ -2,24 +2,37 @@
 //!
 //! Asked about are synthetic persons. Their identity codes, the name of the official who asks and the number of the case are
 //! put wherever a caller can put text, in order and out of order, with logs at their most talkative; then everything that the
-//! exchange has written is searched. That spans hold nothing either, the suite `traces` shows.
+//! exchange has written is searched: the log, the folds, the ledger and the objects, among them the keys that bodies are sealed
+//! with. Of keys nothing shows either. That spans hold nothing, the suite `traces` shows.
 
-use std::{collections::HashSet, fs, path::Path};
+use std::{
+    collections::HashSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
-use airut_domain::time::Timestamp;
+use airut_domain::time::{Timestamp, format_date};
 use airut_identity::dev_ca::{DevCa, Leaf};
-use airut_wire::v1::{self, QueryBenefitsRequest, ledger_service_client::LedgerServiceClient};
+use airut_wire::v1::{
+    self, QueryBenefitsRequest,
+    ledger_service_client::LedgerServiceClient,
+    settlement::{Accepted, Outcome, Rejected},
+};
 use h2::client::SendRequest;
 use prost::{Message, bytes::Bytes};
 use tonic::{Status, transport::Channel};
 
 use crate::support::{
     Data, Exchange, LOCALHOST, PATIENCE, QUERY, ask, channel, connect, connect_as, dev, grpc_frame, http_get,
-    http_request, http2, persons, question, tell,
+    http_request, http2, notice, persons, question, receipt_keys, tell,
 };
 
 const OFFICIAL: &str = "Aino Keksitty-Virkahenkilo";
 const CASE: &str = "DIAARI/58213/2026";
+
+/// In a message's payload, and in what its recipient says of it.
+const PAYLOAD_TEXT: &str = "Ei paasta asioimaan, kotikaynti Keksityntie 7";
+const REJECTION_TEXT: &str = "Hakijaa Toivo Keksittya ei tunneta";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_that_is_written_says_whose_data_it_is() {
@@ -33,6 +46,7 @@ async fn nothing_that_is_written_says_whose_data_it_is() {
     let channel = channel(data.path(), exchange.address, "pirkanmaa").await;
     ask_in_order(&channel, &persons).await;
     let mut answers = ask_out_of_order(&channel, &code).await;
+    send_and_reject(&exchange, data.path(), &persons).await;
     answers.extend(call_as_nobody(&exchange, data.path(), &code).await);
     answers.extend(send_what_is_no_question(&exchange, data.path(), &code).await);
     let metrics = http_get(exchange.metrics_address(), "/metrics").unwrap();
@@ -42,7 +56,8 @@ async fn nothing_that_is_written_says_whose_data_it_is() {
     // What is looked for can be found, and where it is looked for there is something.
     let needles = Needles::new(&persons);
     assert_eq!(needles.found_in(persons.join("\n").as_bytes()).len(), persons.len());
-    assert_eq!(needles.found_in(format!("official={OFFICIAL}, case={CASE}").as_bytes()).len(), 2);
+    let texts = format!("official={OFFICIAL}, case={CASE}, {PAYLOAD_TEXT}, {REJECTION_TEXT}");
+    assert_eq!(needles.found_in(texts.as_bytes()).len(), 4);
     assert!(stdout.contains("ready") && stderr.lines().count() > 200 && metrics.contains("airut_refusals_total"));
     assert!(answers.len() > 20 && answers.iter().any(|answer| answer.contains("INVALID_FIELD")));
     assert!(files.iter().any(|(_, bytes)| occurs(b"in-order-7", bytes)), "the query's id is kept in clear");
@@ -52,6 +67,13 @@ async fn nothing_that_is_written_says_whose_data_it_is() {
     }
     answers.iter().for_each(|answer| needles.assert_absent("an answer's status", answer.as_bytes()));
     files.iter().for_each(|(name, bytes)| needles.assert_absent(name, bytes));
+    let secrets = secrets(data.path());
+    assert!(secrets.len() > 15, "the keys of the ring are looked for");
+    for (name, bytes) in
+        files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).chain([("output", stderr.as_bytes())])
+    {
+        assert!(!secrets.iter().any(|secret| occurs(secret, bytes)), "{name} holds a key of the ring");
+    }
     let kept: usize = files.iter().map(|(_, bytes)| bytes.len()).sum();
     tell(&format!("nothing in {} bytes of output, {} refusals and {kept} bytes of files", stderr.len(), answers.len()));
 }
@@ -72,6 +94,32 @@ async fn ask_in_order(channel: &Channel, persons: &[String]) {
         let first = ask(channel, &request, PATIENCE).await.unwrap();
         assert_eq!(ask(channel, &request, PATIENCE).await.unwrap().matters, first.matters);
     }
+}
+
+/// Messages with names and texts: one waits, one is taken in, one is rejected with words about a person.
+async fn send_and_reject(exchange: &Exchange, data: &Path, persons: &[String]) {
+    let (kela, county) = (exchange.client(data, "kela").await, exchange.client(data, "pirkanmaa").await);
+    let keys = receipt_keys(data);
+    for id in ["taken-in", "rejected", "waiting"] {
+        let mut message = notice(id, &persons[1]);
+        let context = message.context.as_mut().unwrap();
+        (context.end_user, context.case_id) = (OFFICIAL.to_owned(), CASE.to_owned());
+        let mut payload: serde_json::Value = serde_json::from_slice(&message.payload).unwrap();
+        payload["reason"] = PAYLOAD_TEXT.into();
+        message.payload = serde_json::to_vec(&payload).unwrap();
+        kela.send(&message, &keys, PATIENCE, None).await.unwrap();
+    }
+    let pull =
+        v1::PullRequest { max_messages: 2, wait: Some(prost_types::Duration { seconds: 20, nanos: 0 }), lease: None };
+    let deliveries = county.pull(&pull, PATIENCE).await.unwrap();
+    assert_eq!(deliveries.len(), 2);
+    let rejected = Rejected { code: "UNKNOWN_CLIENT".into(), text: REJECTION_TEXT.into() };
+    let outcomes = [Outcome::Accepted(Accepted {}), Outcome::Rejected(rejected)];
+    let settlements = deliveries.into_iter().zip(outcomes);
+    let settlements = settlements
+        .map(|(delivery, outcome)| v1::Settlement { delivery_id: delivery.delivery_id, outcome: Some(outcome) });
+    let settled = county.settle(&settlements.collect::<Vec<_>>(), PATIENCE).await.unwrap();
+    assert!(settled.iter().all(|result| result.refusal.is_none()), "{settled:?}");
 }
 
 /// The code in every field in turn, alone and within a text; what is said to those that are refused.
@@ -182,14 +230,40 @@ async fn stop(exchange: Exchange) -> (String, String) {
 
 /// The files that the exchange has made, but those that are handed to people: certificates, keys and the list of persons.
 fn files(data: &Path) -> Vec<(String, Vec<u8>)> {
-    let directories = [data.to_owned(), data.join("ledger")];
-    let entries = directories.iter().flat_map(|directory| fs::read_dir(directory).unwrap()).map(Result::unwrap);
-    let files = entries.map(|entry| entry.path()).filter(|path| path.is_file() && !path.ends_with("persons.txt"));
-    let read: Vec<_> = files.map(|path| (path.display().to_string(), fs::read(path).unwrap())).collect();
-    for name in ["log.sqlite", "log.sqlite-wal", "folds.sqlite", "ledger.sqlite"] {
+    let mut files = Vec::new();
+    for directory in [data.to_owned(), data.join("ledger"), data.join("objects")] {
+        let deep = directory.ends_with("objects");
+        find_files(&directory, deep, &mut files);
+    }
+    files.retain(|path| !path.ends_with("persons.txt"));
+    let read: Vec<_> = files.into_iter().map(|path| (path.display().to_string(), fs::read(path).unwrap())).collect();
+    let day = format_date(airut_testkit::now().date());
+    let key = format!("objects/keys/message/{day}/pirkanmaa");
+    for name in ["log.sqlite", "log.sqlite-wal", "folds.sqlite", "ledger.sqlite", &key] {
         assert!(read.iter().any(|(path, _)| path.ends_with(name)), "{name} is looked into");
     }
     read
+}
+
+fn find_files(directory: &Path, deep: bool, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
+        match entry.path() {
+            path if path.is_file() => found.push(path),
+            path if deep => find_files(&path, deep, found),
+            _ => {}
+        }
+    }
+}
+
+/// Every secret of the key ring, as it is and in hexadecimal.
+fn secrets(data: &Path) -> Vec<Vec<u8>> {
+    let ring = fs::read_to_string(data.join("keys/ring.toml")).unwrap();
+    let texts = ring.lines().filter_map(|line| line.split('"').nth(1)).filter(|text| text.len() == 64);
+    let bytes = |text: &str| -> Vec<u8> {
+        let digits = (0..32).map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16));
+        digits.collect::<Result<_, _>>().unwrap()
+    };
+    texts.flat_map(|text| [text.as_bytes().to_vec(), bytes(text)]).collect()
 }
 
 /// What must not be found.
@@ -213,7 +287,9 @@ impl Needles {
         let dated = bytes.windows(self.longest).filter(|window| window[..6].iter().all(u8::is_ascii_digit));
         let codes = dated.filter(|window| self.codes.contains(*window));
         let mut found: HashSet<String> = codes.map(|code| String::from_utf8_lossy(code).into_owned()).collect();
-        let texts = [OFFICIAL, CASE].into_iter().filter(|text| occurs(text.to_uppercase().as_bytes(), &bytes));
+        let texts = [OFFICIAL, CASE, PAYLOAD_TEXT, REJECTION_TEXT]
+            .into_iter()
+            .filter(|text| occurs(text.to_uppercase().as_bytes(), &bytes));
         found.extend(texts.map(str::to_owned));
         found
     }

@@ -107,6 +107,7 @@ impl Cluster {
              [log]\nengine = 'kafka'\nkafka.brokers = [{}]\nkafka.replication = {replication}\nkafka.min_in_sync = {min_in_sync}\n\
              [tls]\ncertificate = '{}'\nkey = '{}'\nclient_cas = ['{}']\ncrls = ['{}']\n\
              [keys]\nring = '{}'\nreceipt = '{}'\nedge = '{}'\n\
+             [store]\ndirectory = '{}'\n\
              [register]\nca = '{}'\ncertificate = '{}'\nkey = '{}'\n{}",
             at(name),
             at("partners"),
@@ -118,6 +119,7 @@ impl Cluster {
             at("keys/ring.toml"),
             at("keys/receipt.key"),
             at("keys/edge.toml"),
+            at("objects"),
             at("pki/ca.crt"),
             at("pki/kela.crt"),
             at("pki/kela.key"),

@@ -41,7 +41,7 @@ use super::{
     promises::{Deeds, GRACE_MS, shows_identity},
     run::{Life, Weather},
 };
-use crate::support::{Ground, receipt_key};
+use crate::support::{Ground, opened, receipt_key};
 
 /// What every text of a rejection begins with.
 pub(super) const TEXT: &str = "lives elsewhere";
@@ -215,7 +215,7 @@ impl Deliveries {
     fn read_message(&mut self, stored: &Stored, header: &Header, event: &Event) {
         let Position { partition, offset } = stored.position;
         let said = self.models.entry(partition).or_default().apply(offset, stored.stamp, &header.author, event);
-        let body = self.reader.open_body(stored, header).unwrap_or_default();
+        let body = opened(&self.reader, stored, header).unwrap_or_default();
         let counted: Vec<usize> = (0..said.len()).filter(|index| said[*index].is_ok()).collect();
         let kind = header.kind.name();
         for verdict in &said {

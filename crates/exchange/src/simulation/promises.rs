@@ -28,7 +28,7 @@ use airut_wire::v1::{self, matter::Content};
 use prost::Message;
 
 use super::{players::truth, run::Weather};
-use crate::support::{Ground, person, statement, verify};
+use crate::support::{Ground, opened, person, statement, verify};
 
 /// A gateway acts on a registry that is at most this old.
 pub(super) const GRACE_MS: i64 = 10_000;
@@ -227,7 +227,7 @@ impl Promises {
     }
 
     fn read_answered(&mut self, stored: &Stored, header: &Header, key: Key, answered: &query::Answered) {
-        let Ok(content) = self.reader.open_body(stored, header) else {
+        let Some(content) = opened(&self.reader, stored, header) else {
             return self.broken(format_args!("{} can not be opened", stored.position));
         };
         let response = v1::QueryBenefitsResponse::decode(content.as_slice()).unwrap_or_default();

@@ -41,8 +41,14 @@ pub(crate) struct Collects {
 }
 
 impl Gateway {
-    /// Offers messages of one partition, and opens those that the fold says are this stream's. What can't be opened is given back.
+    /// Offers messages of one partition, and opens those that the fold says are this stream's. What can't be opened is not
+    /// offered: it would be given back, and offered again, for as long as the key store is down. Should that show only later,
+    /// it is given back.
     pub(crate) async fn offer(&self, collects: &Collects, partition: Partition, messages: Vec<Place>) -> Vec<Ready> {
+        let messages = self.with_keys(partition, messages).await;
+        if messages.is_empty() {
+            return Vec::new();
+        }
         let offered = Offered {
             recipient: collects.recipient.clone(),
             stream: collects.stream.clone(),
@@ -79,6 +85,33 @@ impl Gateway {
             let ended = LeasesEnded { offers: some.to_vec(), attempt: Attempt::DoesNotCount };
             if let Err(refusal) = self.propose_each(partition, ended, None, "").await {
                 tracing::debug!(reason = refusal.reason.code(), "offers are not given back; their leases will end");
+            }
+        }
+    }
+
+    /// Of these messages those whose bodies there is a key for.
+    async fn with_keys(&self, partition: Partition, places: Vec<Place>) -> Vec<Place> {
+        let mut known: BTreeMap<u64, bool> = BTreeMap::new();
+        let mut with_keys = Vec::with_capacity(places.len());
+        for place in places {
+            let has_key = match known.get(&place.offset) {
+                Some(has_key) => *has_key,
+                None => self.has_key(partition, place.offset).await,
+            };
+            known.insert(place.offset, has_key);
+            with_keys.extend(has_key.then_some(place));
+        }
+        with_keys
+    }
+
+    async fn has_key(&self, partition: Partition, offset: u64) -> bool {
+        let Some(header) = self.header_at(partition, offset).await else { return false };
+        let Some(body) = &header.body else { return true };
+        match self.keys.key(&body.key).await {
+            Ok(_) => true,
+            Err(cause) => {
+                tracing::warn!(%cause, "messages wait, because they can not be opened");
+                false
             }
         }
     }

@@ -326,7 +326,7 @@ impl Gateway {
 
     /// Records that the answer is disclosed again, judged anew.
     async fn repeat(&self, judged: &Judged, answer: Answer) -> Result<Disclosable, Failure> {
-        let response = self.open(&answer)?;
+        let response = self.open(&answer).await?;
         if !still_granted(&judged.granted, response) {
             return Err(Refusal::new(Reason::GrantChanged).into());
         }
@@ -399,7 +399,7 @@ impl Gateway {
 
     async fn with_receipt(&self, judged: &Judged, found: &Disclosable) -> Result<v1::QueryBenefitsResponse, Failure> {
         let answer = &found.answer.accepted;
-        let mut response = self.open(&found.answer)?;
+        let mut response = self.open(&found.answer).await?;
         debug_assert!(found.again.as_ref().is_none_or(|again| again.command().key == answer.command().key));
         let payload_sha256 = Digest::of(&response.encode_to_vec());
         let parts = salt_parts(&judged.key, &judged.fingerprint);
@@ -423,8 +423,8 @@ impl Gateway {
     }
 
     /// The answer's sealed body.
-    fn open(&self, answer: &Answer) -> Result<v1::QueryBenefitsResponse, Failure> {
-        let body = self.writer.open_body(&answer.stored, &answer.header).map_err(|cause| cause.to_string());
+    async fn open(&self, answer: &Answer) -> Result<v1::QueryBenefitsResponse, Failure> {
+        let body = self.writer.open_body(&answer.stored, &answer.header).await.map_err(|cause| cause.to_string());
         let response =
             body.and_then(|body| v1::QueryBenefitsResponse::decode(body.as_slice()).map_err(|cause| cause.to_string()));
         response.map_err(|cause| {

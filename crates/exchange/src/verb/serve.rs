@@ -266,7 +266,7 @@ impl Stream {
             Some(fresh) => fresh,
             None => self.read(push.asked).await?,
         };
-        let body = self.gateway.writer.open_body(&stored, &header).map_err(|cause| {
+        let body = self.gateway.writer.open_body(&stored, &header).await.map_err(|cause| {
             tracing::error!(%cause, position = %push.asked, "a recorded question can not be opened");
         });
         let request = v1::QueryBenefitsRequest::decode(body.ok()?.as_slice()).ok()?;

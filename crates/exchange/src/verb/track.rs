@@ -92,7 +92,7 @@ impl Gateway {
         let Some(index) = settled.settlements.iter().position(|settlement| settlement.offer == offer) else {
             return String::new();
         };
-        let body = self.writer.open_body(&stored, &header).unwrap_or_default();
+        let body = self.writer.open_body(&stored, &header).await.unwrap_or_default();
         let texts = log_v1::SettlementTexts::decode(body.as_slice()).unwrap_or_default().texts;
         texts.into_iter().nth(index).unwrap_or_default()
     }

@@ -19,6 +19,7 @@ use airut_domain::{
 };
 use airut_exchange::{FoldStore, Gateway, ReceiptKey, Settings, World};
 use airut_log::{Clock, Embedded, HeaderWriter, KafkaSettings, KeyRing, Log, Random, Writer};
+use airut_store::{KeyStore, Memory, Objects};
 use airut_testkit::{eventually, kafka::Kafka};
 
 use crate::{
@@ -36,13 +37,14 @@ const REFUSED: u32 = 10;
 struct Place {
     clock: Clock,
     ring: Arc<KeyRing>,
+    memory: Memory,
     folds: tempfile::TempDir,
 }
 
 impl Place {
     fn new(clock: Clock) -> Self {
         let ring = Arc::new(KeyRing::generate(&Random::system(), clock.now().date().year()));
-        Self { clock, ring, folds: tempfile::tempdir().unwrap() }
+        Self { clock, ring, memory: Memory::new(), folds: tempfile::tempdir().unwrap() }
     }
 
     fn file(&self, name: &str) -> std::path::PathBuf {
@@ -54,6 +56,8 @@ impl Place {
         let settings = Settings {
             log: log.clone(),
             ring: Arc::clone(&self.ring),
+            keys: self.keys(),
+            objects: Objects::memory(&self.memory),
             catalogue: std::sync::Arc::default(),
             receipt_key: ReceiptKey::from_seed(&[7; 32]),
             folds: FoldStore::File(self.file(name)),
@@ -64,7 +68,12 @@ impl Place {
     }
 
     fn writer(&self, log: &Log) -> Writer {
-        Writer::new(HeaderWriter::new(log.clone(), "ledger".parse().unwrap(), Random::system()), Arc::clone(&self.ring))
+        Writer::new(HeaderWriter::new(log.clone(), "ledger".parse().unwrap(), Random::system()), self.keys())
+    }
+
+    fn keys(&self) -> KeyStore {
+        let objects = Objects::memory(&self.memory);
+        KeyStore::new(objects, self.ring.wrapping(), self.clock.clone(), Random::system())
     }
 
     /// Queries in every partition, answered and repeated, and refusals among them.

@@ -19,5 +19,6 @@ mod delivery;
 mod edge;
 mod engines;
 mod folds;
+mod keys;
 mod message_types;
 mod trimming;

@@ -137,6 +137,11 @@ impl KeyStore {
         self.source.wrapping.load_full()
     }
 
+    /// The day, by the store's clock: what is sealed now is sealed with a key of this day.
+    pub fn today(&self) -> Date {
+        self.clock.now().date()
+    }
+
     /// The key of this id, made if there is none: for sealing. Durable when it returns, whoever made it. Answers from
     /// memory for [`KEPT_FOR`]. Cancel safe, though the key may have been made.
     ///
