@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
-    collect, config, config::Role, dev, health, node::Node, once, partner, partners, query, request, send, track,
+    collect, config, config::Role, dev, health, keys, node::Node, once, partner, partners, query, request, send, track,
     verify,
 };
 
@@ -73,6 +73,9 @@ enum Command {
     /// The audit ledger.
     #[command(subcommand)]
     Ledger(LedgerCommand),
+    /// The keys of what is sealed: what there are, rotation, erasing.
+    #[command(subcommand)]
+    Keys(keys::Command),
     /// The configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -162,6 +165,7 @@ async fn run(command: Command) -> Outcome {
         Command::Request(command) => request::run(&command).await,
         Command::Partner(command) => partner::run(&command).await,
         Command::Ledger(LedgerCommand::Verify(options)) => verify::run(&options).await,
+        Command::Keys(command) => keys::run(&command).await,
         Command::Config(ConfigCommand::Check(options)) => check(&options),
     }
 }

@@ -144,6 +144,11 @@ impl Layout {
         Ok(())
     }
 
+    /// One that is laid out already.
+    pub(crate) fn at(dir: &Path) -> Self {
+        Self { dir: dir.to_owned() }
+    }
+
     /// The directory.
     pub fn dir(&self) -> &Path {
         &self.dir

@@ -14,6 +14,7 @@ mod partners;
 mod caller;
 mod collect;
 mod health;
+mod keys;
 mod lines;
 mod once;
 mod partner;

@@ -17,6 +17,7 @@ mod frozen;
 mod gateways;
 mod guide;
 mod hostile;
+mod keys;
 mod local;
 mod magic;
 mod message_types;
