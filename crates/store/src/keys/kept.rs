@@ -32,14 +32,16 @@ pub(super) struct Kept(Mutex<BTreeMap<KeyId, Entry>>);
 
 struct Entry {
     since: Timestamp,
+    /// How it was looked for. A key that was only found may not be durable yet, and is looked for anew to seal with.
+    looked: Absent,
     what: What,
 }
 
 enum What {
     /// It was found, or is known to be erased, which is for good.
     Known(Found),
-    /// Somebody looks for it; and may make it.
-    Looking(Looking, Absent),
+    /// Somebody looks for it.
+    Looking(Looking),
 }
 
 /// What to do about a key that is not there.
@@ -79,17 +81,15 @@ impl Kept {
         look: impl FnOnce() -> BoxFuture<'static, Found>,
     ) -> Result<Found, Looking> {
         let mut kept = self.lock();
-        match kept.get(id) {
-            Some(Entry { since, what: What::Known(found) }) if is_within(KEPT_FOR, *since, now) => {
-                return Ok(found.clone());
+        if let Some(Entry { since, looked, what }) = kept.get(id)
+            && (*looked == Absent::Make || absent == Absent::Fail)
+        {
+            match what {
+                What::Known(found) if is_within(KEPT_FOR, *since, now) => return Ok(found.clone()),
+                // One that everybody has left stands still; it is not waited for once its time is up.
+                What::Looking(looking) if is_within(BOUND, *since, now) => return Err(looking.clone()),
+                What::Known(_) | What::Looking(_) => {}
             }
-            // One that everybody has left stands still; it is not waited for once its time is up.
-            Some(Entry { since, what: What::Looking(looking, wanted) })
-                if is_within(BOUND, *since, now) && (*wanted == Absent::Make || absent == Absent::Fail) =>
-            {
-                return Err(looking.clone());
-            }
-            _ => {}
         }
         if kept.len() >= MOST {
             kept.retain(|_, entry| is_within(KEPT_FOR, entry.since, now));
@@ -98,7 +98,7 @@ impl Kept {
             }
         }
         let looking = look().shared();
-        kept.insert(id.clone(), Entry { since: now, what: What::Looking(looking.clone(), absent) });
+        kept.insert(id.clone(), Entry { since: now, looked: absent, what: What::Looking(looking.clone()) });
         Err(looking)
     }
 
@@ -106,7 +106,7 @@ impl Kept {
     fn settle(&self, id: &KeyId, looking: &Looking, found: &Found) {
         let mut kept = self.lock();
         let Some(entry) = kept.get_mut(id) else { return };
-        if !matches!(&entry.what, What::Looking(ours, _) if ours.ptr_eq(looking)) {
+        if !matches!(&entry.what, What::Looking(ours) if ours.ptr_eq(looking)) {
             return;
         }
         match found {

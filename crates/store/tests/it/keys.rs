@@ -142,6 +142,20 @@ async fn a_store_that_is_down_gives_no_key_and_works_again_when_it_is_up() {
     assert_eq!(mark(&keys.key_or_new(&wanted).await.unwrap()), made);
 }
 
+#[tokio::test]
+async fn nothing_is_sealed_with_a_key_that_was_only_read_and_may_not_be_durable_yet() {
+    let memory = Memory::new();
+    let (writer, reader) = (Objects::memory(&memory), Objects::memory(&memory));
+    let (writer, reader) = (store(&writer, wrapping(1, &[1])), store(&reader, wrapping(1, &[1])));
+    let wanted = message_key("2026-11-27", "kela");
+    writer.key_or_new(&wanted).await.unwrap();
+    reader.key(&wanted).await.unwrap();
+    memory.go_down();
+    reader.key(&wanted).await.expect("to open with, it is in memory");
+    assert!(matches!(reader.key_or_new(&wanted).await, Err(KeyError::Unavailable(_))), "the store has to be asked");
+    writer.key(&wanted).await.expect("who made it knows that it is durable");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn wrapping_keys_are_rotated_while_others_read_make_and_erase() {
     for place in places() {
