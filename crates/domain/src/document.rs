@@ -30,6 +30,9 @@ pub const SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
 /// An upload that is not finished within this ends.
 pub const UPLOAD: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// The longest that a stored document is kept.
+pub const LONGEST_KEPT: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+
 /// How long an id is remembered after its document's end.
 pub const REMEMBERED: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 

@@ -22,9 +22,6 @@ use crate::{
 /// The largest payload that any type of message may allow, in bytes.
 pub const LARGEST_PAYLOAD: u32 = 1024 * 1024;
 
-/// A document is kept for so many days at the most.
-const LONGEST_KEPT: u32 = 400;
-
 /// As many attempts a type may allow.
 const MOST_ATTEMPTS: u32 = 100;
 
@@ -194,7 +191,7 @@ impl Definition {
             Service::Documents => {
                 let fits = (1..=document::LARGEST).contains(&u64::from(self.max_bytes));
                 check(fits, "max-bytes", "must be 1 to 1073741824");
-                let kept = self.keep_days.is_some_and(|days| (1..=LONGEST_KEPT).contains(&days));
+                let kept = !self.keep().is_zero() && self.keep() <= document::LONGEST_KEPT;
                 check(kept, "keep-days", "must be 1 to 400 for a document");
                 check(self.schema.is_none(), "schema", "a document has none");
                 check(self.ordering == Presence::None, "ordering", "must be none for a document");

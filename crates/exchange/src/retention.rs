@@ -5,8 +5,10 @@
 use std::time::Duration;
 
 use airut_domain::{
+    document,
     message::{DEAD_KEPT, REMEMBERED},
     partition::Partition,
+    request,
     time::Date,
 };
 use airut_store::{Erased, Family, KeyError};
@@ -31,19 +33,29 @@ impl Retention {
     ///
     /// Queries: an answer is served for ten minutes, across midnight. Messages: one is delivered no more 21 days after its
     /// acceptance, redriven or not, and if it dies on that day, what was said of it is shown and told for 7 days more.
-    /// Each has two days besides, because a day begins before what is recorded in it, and clocks may differ.
-    pub const LEAST: Self = Self { query_days: 2, message_days: message_days(), request_days: 2 };
+    /// Requests and documents: a document is kept for up to 400 days after an upload of one, and told by its name; a request is
+    /// open for up to 180 and can be read for 90 more. Each has two days besides, because a day begins before what is recorded in it, and clocks may differ.
+    pub const LEAST: Self = Self { query_days: 2, message_days: message_days(), request_days: request_days() };
 }
 
-/// Eight days for queries, so that a fault can still be looked into; for messages the least; for requests a year and a bit.
+/// Eight days for queries, so that a fault can still be looked into; for messages and requests the least.
 impl Default for Retention {
     fn default() -> Self {
-        Self { query_days: 8, message_days: Self::LEAST.message_days, request_days: 400 }
+        Self { query_days: 8, message_days: Self::LEAST.message_days, request_days: Self::LEAST.request_days }
     }
 }
 
 const fn message_days() -> u16 {
     let days = (DEAD_KEPT.as_secs() + REMEMBERED.as_secs()).div_ceil(DAY.as_secs());
+    assert!(days < 1000);
+    days as u16 + 2
+}
+
+const fn request_days() -> u16 {
+    let requests = request::LONGEST.as_secs() + request::REMEMBERED.as_secs();
+    let documents = document::UPLOAD.as_secs() + document::LONGEST_KEPT.as_secs();
+    let longest = if requests > documents { requests } else { documents };
+    let days = longest.div_ceil(DAY.as_secs());
     assert!(days < 1000);
     days as u16 + 2
 }

@@ -8,10 +8,12 @@
 //! for four billion bodies only. The record's nonce and the key's id are authenticated as well.
 
 use airut_domain::{
+    document,
     id::{KeyId, PartnerId},
     keys::Digest,
     message, query,
     record::{BodyRef, Header, Kind, Stored},
+    request,
 };
 use airut_store::{DataKey, Family, KeyError, KeyStore};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -43,6 +45,17 @@ pub(crate) const fn sealed_for(kind: &Kind) -> Option<(Family, &PartnerId)> {
         Kind::Query(query::Event::Asked(asked)) => Some((Family::Query, &asked.responder)),
         Kind::Query(query::Event::Answered(answered)) => Some((Family::Query, &answered.key.asker)),
         Kind::Query(query::Event::Repeated(repeated)) => Some((Family::Query, &repeated.key.asker)),
+        // What the document is called, and who sends it.
+        Kind::Document(document::Event::Begun(begun)) => Some((Family::Document, &begun.recipient)),
+        Kind::Document(document::Event::Fetched(fetched)) => Some((Family::Document, &fetched.by)),
+        Kind::Request(request::Event::Created(created)) => Some((Family::Request, &created.responder)),
+        Kind::Request(request::Event::Command(request::Command {
+            action: request::Action::Transfer { to, .. },
+            ..
+        })) => Some((Family::Request, to)),
+        // Who is to read what the requester says to the responder its header does not say.
+        Kind::Request(request::Event::Command(command)) => Some((Family::Request, &command.key.requester)),
+        Kind::Request(request::Event::Read(read)) => Some((Family::Request, &read.by)),
         Kind::Message(
             message::Event::Offered(_)
             | message::Event::Extended(_)
@@ -52,6 +65,14 @@ pub(crate) const fn sealed_for(kind: &Kind) -> Option<(Family, &PartnerId)> {
             | message::Event::Redriven(_),
         )
         | Kind::Query(query::Event::Rerouted(_) | query::Event::NotDisclosed(_))
+        | Kind::Document(
+            document::Event::Stored(_)
+            | document::Event::Rejected(_)
+            | document::Event::Announced(_)
+            | document::Event::Expired(_)
+            | document::Event::Erased(_),
+        )
+        | Kind::Request(request::Event::Reminded(_) | request::Event::Lapsed(_))
         | Kind::Refusal(_)
         | Kind::Partner(_)
         | Kind::Member(_)

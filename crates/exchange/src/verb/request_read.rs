@@ -123,7 +123,7 @@ impl Gateway {
     /// What was said in the step that this record holds.
     pub(crate) async fn request_body(&self, partition: Partition, offset: u64) -> Result<log_v1::RequestBody, Refusal> {
         let (stored, header) = self.read_record(partition, offset).await.ok_or(Refusal::new(Reason::LogUnavailable))?;
-        let body = self.writer.open_body(&stored, &header).map_err(|cause| unreadable(&cause))?;
+        let body = self.writer.open_body(&stored, &header).await.map_err(|cause| unreadable(&cause))?;
         log_v1::RequestBody::decode(body.as_slice()).map_err(|cause| unreadable(&cause))
     }
 
