@@ -466,9 +466,15 @@ async fn weather_changes(run: Run) {
             },
         };
         run.set_faults(faults);
+        // One time in ten the key store is down. Who has a key in memory does not notice; who has just begun its life does.
+        match run.weather {
+            Weather::Foul if faults.append_delay < millis(8) => run.ground.memory.go_down(),
+            Weather::Foul | Weather::Fair => run.ground.memory.come_up(),
+        }
         sleep(dice.up_to(Duration::from_secs(4))).await;
     }
     run.set_faults(CALM);
+    run.ground.memory.come_up();
 }
 
 async fn look(run: Run) {

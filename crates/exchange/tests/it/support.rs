@@ -96,7 +96,8 @@ impl Ground {
     /// A writer of the test's own.
     pub(crate) fn writer(&self, author: &str) -> Writer {
         let headers = HeaderWriter::new(self.log(), author.parse().unwrap(), self.random.clone());
-        Writer::new(headers, self.keys(self.clock.clone()))
+        let objects = Objects::memory(&self.memory.apart());
+        Writer::new(headers, KeyStore::new(objects, self.ring.wrapping(), self.clock.clone(), self.random.clone()))
     }
 
     /// The key store of a process whose clock this is.
