@@ -104,6 +104,17 @@ mod bugs {
         LeasesNeverEnd,
         /// Leaves messages whose time is over.
         NeverExpired,
+
+        /// Confirms what is done to a request without a record.
+        DoneUnrecorded,
+        /// Confirms what is done to a request though the fold says that it does not count.
+        DoneThoughVoid,
+        /// Shows requests without a record.
+        ShownUnrecorded,
+        /// Shows requests to whoever passed them on.
+        ShownToWhoHadIt,
+        /// Tells whoever passed a request on of what becomes of it.
+        ToldToWhoHadIt,
     }
 
     thread_local! {

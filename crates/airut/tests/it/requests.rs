@@ -11,7 +11,7 @@ use std::{
 };
 
 use airut_client::{CallError, Client};
-use airut_domain::refusal::Reason;
+use airut_domain::{record::Kind, refusal::Reason, request::Event};
 use airut_testkit::{eventually, kafka::Kafka};
 use airut_wire::v1::{
     self, InformationRequestKind, InformationRequestState as State, information_request_step::Action,
@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     cli::run,
     gateways::gateway,
-    support::{Data, Exchange, PATIENCE, airut, client, dev, ledger_verify, persons, seed, tell},
+    support::{Data, Exchange, PATIENCE, airut, client, dev, entries, ledger_verify, persons, seed, tell},
 };
 
 /// Requests that are fought over at once.
@@ -38,8 +38,8 @@ const ATTEMPT: Duration = Duration::from_millis(1900);
 /// Those who act on requests.
 const PARTIES: [&str; 3] = ["kela", "pirkanmaa", "helsinki"];
 
-/// What everybody did: by request, the commands that were acknowledged, each with who gave it.
-type Book = Arc<Mutex<BTreeMap<String, BTreeMap<String, &'static str>>>>;
+/// What everybody did: by request, the commands that were acknowledged, each with who gave it and which it was.
+type Book = Arc<Mutex<BTreeMap<String, BTreeMap<String, (&'static str, u32)>>>>;
 
 /// A partner that does something to requests, whatever becomes of the exchange.
 struct Actor {
@@ -62,19 +62,18 @@ impl Actor {
             let command_id = format!("{name}-{number}");
             if self.random.random_bool(0.3) {
                 self.read(&request_id).await;
-            } else if self.does(&request_id, &command_id).await {
-                let mut book = self.book.lock().unwrap();
-                book.entry(request_id).or_default().insert(command_id, self.partner);
+            } else {
+                let choice = self.random.random_range(0..4);
+                let wish = Wish::Act(choice, request_id.clone(), command_id.clone());
+                // Until it is known what became of it.
+                if self.until_known(wish).await {
+                    let mut book = self.book.lock().unwrap();
+                    book.entry(request_id).or_default().insert(command_id, (self.partner, choice));
+                }
             }
             let pause = Duration::from_millis(self.random.random_range(0..30));
             tokio::time::sleep(pause).await;
         }
-    }
-
-    /// Gives one command until it is known what became of it: whether it was acknowledged.
-    async fn does(&mut self, request_id: &str, command_id: &str) -> bool {
-        let wish = Wish::Act(self.random.random_range(0..4), request_id.to_owned(), command_id.to_owned());
-        self.until_known(wish).await
     }
 
     /// Reads a request: it is shown to whom it belongs at that moment, and to nobody else.
@@ -273,7 +272,7 @@ impl Run {
     }
 
     /// Ends it, and holds every request against what its parties were told.
-    async fn end(self, address: SocketAddr) -> (Data, usize, usize) {
+    async fn end(self, address: SocketAddr) -> (Data, BTreeSet<String>, usize) {
         self.stop.cancel();
         for actor in self.actors {
             actor.await.unwrap();
@@ -288,13 +287,16 @@ impl Run {
             held_against(&shown, &acknowledged);
             steps += shown.steps.len();
             only_its_parties_see_it(self.data.path(), address, &shown.information_request.unwrap()).await;
+            all_are_acknowledged_again(self.data.path(), address, &request_id, &acknowledged).await;
+            let again = kela.get_information_request(&reading(&request_id), PATIENCE).await.unwrap();
+            assert_eq!(again.steps.len(), shown.steps.len(), "a repeat was done once more");
         }
-        (self.data, book.values().map(BTreeMap::len).sum(), steps)
+        (self.data, book.into_values().flat_map(BTreeMap::into_keys).collect(), steps)
     }
 }
 
 /// Every command that was acknowledged is a step, every step was acknowledged, and each follows from those before it.
-fn held_against(shown: &v1::GetInformationRequestResponse, acknowledged: &BTreeMap<String, &str>) {
+fn held_against(shown: &v1::GetInformationRequestResponse, acknowledged: &BTreeMap<String, (&str, u32)>) {
     let request = shown.information_request.as_ref().unwrap();
     let (mut state, mut responder) = (State::Unspecified, String::new());
     let mut taken = BTreeSet::new();
@@ -317,13 +319,39 @@ fn held_against(shown: &v1::GetInformationRequestResponse, acknowledged: &BTreeM
             }
             (state, action) => panic!("{}: {action:?} by {by} when {state:?} with {responder}", request.request_id),
         };
-        assert_eq!(acknowledged.get(text.as_str()).copied(), Some(by), "{text} was not acknowledged");
+        assert_eq!(acknowledged.get(text.as_str()).map(|(by, _)| *by), Some(by), "{text} was not acknowledged");
         assert!(taken.insert(text.clone()), "{text} was done twice");
         state = next;
     }
     assert_eq!((request.state(), &request.responder), (state, &responder));
     assert_eq!(request.version as usize, shown.steps.len());
     assert_eq!(taken.len(), acknowledged.len(), "{} has lost a command", request.request_id);
+}
+
+/// Who gives a command once more is told the same, whatever has become of the request.
+async fn all_are_acknowledged_again(
+    data: &Path,
+    address: SocketAddr,
+    request_id: &str,
+    acknowledged: &BTreeMap<String, (&'static str, u32)>,
+) {
+    for (command_id, (partner, choice)) in acknowledged {
+        let client = client(data, address, partner).await;
+        act(&client, partner, *choice, request_id, command_id).await.expect("it was acknowledged before");
+    }
+}
+
+/// Every command that was acknowledged is an entry of the ledger.
+async fn all_are_in_the_ledger(auditor: &Client, book: &BTreeSet<String>) {
+    let entries = entries(auditor).await;
+    let commands: BTreeSet<String> = entries
+        .iter()
+        .filter_map(|(_, header)| match &header.kind {
+            Kind::Request(Event::Command(command)) => Some(command.command_id.to_string()),
+            _ => None,
+        })
+        .collect();
+    assert!(book.is_subset(&commands), "{:?}", book.difference(&commands).collect::<Vec<_>>());
 }
 
 async fn only_its_parties_see_it(data: &Path, address: SocketAddr, request: &v1::InformationRequest) {
@@ -360,8 +388,9 @@ async fn every_acknowledged_command_is_in_the_requests_life_whoever_is_killed() 
     }
     run.go_on(&mut random).await;
     let (data, acknowledged, steps) = run.end(exchange.address).await;
-    tell(&format!("{} kills: {acknowledged} commands acknowledged, all found in {steps} steps", kills()));
-    assert!(acknowledged > 20, "{acknowledged}");
+    tell(&format!("{} kills: {} commands acknowledged, all found in {steps} steps", kills(), acknowledged.len()));
+    assert!(acknowledged.len() > 20, "{}", acknowledged.len());
+    all_are_in_the_ledger(&exchange.client(data.path(), "auditor").await, &acknowledged).await;
     assert!(exchange.stop().await.success());
     let verified = ledger_verify(data.path());
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
@@ -388,8 +417,8 @@ async fn on_kafka_two_gateways_agree_on_every_command_while_one_is_killed() {
     }
     run.go_on(&mut random).await;
     let (_data, acknowledged, steps) = run.end(gateways[1].address).await;
-    tell(&format!("{} kills: {acknowledged} commands acknowledged, all found in {steps} steps", kills() / 2));
-    assert!(acknowledged > 20, "{acknowledged}");
+    tell(&format!("{} kills: {} commands acknowledged, all found in {steps} steps", kills() / 2, acknowledged.len()));
+    assert!(acknowledged.len() > 20, "{}", acknowledged.len());
 }
 
 /// The command line's story: asked, listed, passed on, answered, returned, closed, watched.

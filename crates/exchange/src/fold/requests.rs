@@ -15,6 +15,7 @@ use super::{
     Changes, Folds, StoreError,
     entities::{Entity, Entry},
 };
+use crate::planted::planted;
 
 /// A party's requests by state and due date; those with one other party; those about one person.
 const OF_PARTY: u8 = b's';
@@ -216,7 +217,7 @@ impl Folds {
         let found = shared.state.store_ref().entities().list::<Request>(&list, after.as_ref(), limit)?;
         let change = |(entry, key, request): (Entry, RequestKey, Request)| {
             let offset = entry.as_bytes().last_chunk().copied().map_or(0, u64::from_be_bytes);
-            let theirs = request.part_of(&key, party).is_some();
+            let theirs = request.part_of(&key, party).is_some() || planted!(ToldToWhoHadIt);
             (offset, if theirs { Change::Now(key, Box::new(request)) } else { Change::Gone(key) })
         };
         Ok(found.into_iter().map(change).collect())
@@ -238,8 +239,7 @@ impl Folds {
         now: Timestamp,
         limit: usize,
     ) -> Result<Vec<(RequestKey, Request)>, StoreError> {
-        let due = self.first_requests(REMINDERS, limit)?;
-        Ok(due.into_iter().filter(|(_, request)| request.is_overdue(now)).collect())
+        self.first_requests(REMINDERS, limit, |request| request.is_overdue(now))
     }
 
     /// Requests that nobody has closed for too long, the first ones, at most so many.
@@ -248,14 +248,24 @@ impl Folds {
         now: Timestamp,
         limit: usize,
     ) -> Result<Vec<(RequestKey, Request)>, StoreError> {
-        let due = self.first_requests(LAPSES, limit)?;
-        Ok(due.into_iter().filter(|(_, request)| request.lapses_at().is_some_and(|at| at <= now)).collect())
+        self.first_requests(LAPSES, limit, |request| request.lapses_at().is_some_and(|at| at <= now))
     }
 
-    fn first_requests(&self, list: u8, limit: usize) -> Result<Vec<(RequestKey, Request)>, StoreError> {
+    /// The first ones of a list by time whose time has come.
+    fn first_requests(
+        &self,
+        list: u8,
+        limit: usize,
+        is_due: impl Fn(&Request) -> bool,
+    ) -> Result<Vec<(RequestKey, Request)>, StoreError> {
         let shared = self.lock();
         let list = Entry::list(Topic::Requests, list);
-        let found = shared.state.store_ref().entities().list::<Request>(&list, None, limit)?;
-        Ok(found.into_iter().map(|(_, key, request)| (key, request)).collect())
+        let first = |limit| shared.state.store_ref().entities().list::<Request>(&list, None, limit);
+        // As a rule there is nothing to do, which the first one tells.
+        if !first(1)?.first().is_some_and(|(.., request)| is_due(request)) {
+            return Ok(Vec::new());
+        }
+        let due = first(limit)?.into_iter().filter(|(.., request)| is_due(request));
+        Ok(due.map(|(_, key, request)| (key, request)).collect())
     }
 }

@@ -1,6 +1,6 @@
 //! The simulation: the real verbs and folds of several gateways on a simulated log, in one thread and from one seed.
 //!
-//! Of two plays one is played at a time: queries, and messages. Callers and senders retry, collide and leave; responders and
+//! Of three plays one is played at a time: queries, messages, and information requests. Callers and senders retry, collide and leave; responders and
 //! collectors are slow, silent, wrong and come and go; partners are suspended and their contracts narrowed; the log delays, refuses
 //! and loses; gateways are frozen or die at any await, and others take their place. Meanwhile and at the end [`promises`] and
 //! [`deliveries`] hold what everybody was given, and what is on record, to what the exchange promises, by rules of their own. The
@@ -19,6 +19,7 @@ mod deliveries;
 #[allow(dead_code, reason = "the simulation needs a part of it")]
 #[path = "../../../domain/tests/it/model.rs"]
 mod model;
+mod requests;
 mod senders;
 
 use std::ops::Range;
@@ -34,6 +35,7 @@ const fn usual(play: Play) -> u64 {
     match play {
         Play::Queries => 100,
         Play::Messages => 16,
+        Play::Requests => 40,
     }
 }
 
@@ -158,12 +160,41 @@ fn every_promise_of_messages_holds_through_faults_crashes_and_freezes() {
 }
 
 #[test]
+fn every_promise_of_requests_holds_on_a_slow_log() {
+    let deeds = all_hold(Play::Requests, Weather::Fair);
+    were_played(Play::Requests, &deeds, &["request: acknowledged", "request: shown", "request: told of a change"]);
+}
+
+#[test]
+fn every_promise_of_requests_holds_through_faults_crashes_and_freezes() {
+    let deeds = all_hold(Play::Requests, Weather::Foul);
+    let expected = [
+        "request: acknowledged",
+        "request: shown",
+        "request: told of a change",
+        "request: told that it is gone",
+        "request: refused (WRONG_STATE)",
+        "request: refused (NOT_FOUND)",
+        "request: refused (NO_CONTRACT)",
+        "request: refused (VERSION_CHANGED)",
+        "request: refused (OUTCOME_UNKNOWN)",
+        "request: refused (LOG_UNAVAILABLE)",
+        "request: refused (REGISTRY_STALE)",
+        "crashed",
+        "frozen",
+    ];
+    were_played(Play::Requests, &deeds, &expected);
+}
+
+#[test]
 fn the_same_seed_gives_the_same_log_byte_for_byte() {
     for (what, weather) in [
         (Play::Queries, Weather::Fair),
         (Play::Queries, Weather::Foul),
         (Play::Messages, Weather::Fair),
         (Play::Messages, Weather::Foul),
+        (Play::Requests, Weather::Fair),
+        (Play::Requests, Weather::Foul),
     ] {
         for seed in seeds(what).take(4) {
             let (first, again) = (holds(what, seed, weather), holds(what, seed, weather));
@@ -173,7 +204,7 @@ fn the_same_seed_gives_the_same_log_byte_for_byte() {
 }
 
 /// Bugs that can be planted, and what must be said of each when it is found.
-const BUGS: [(Play, Bug, &str); 35] = [
+const BUGS: [(Play, Bug, &str); 40] = [
     (Play::Queries, Bug::StaleRegistry, "without having read the registry lately"),
     (Play::Queries, Bug::RightNotRechecked, "given beyond the right"),
     (Play::Queries, Bug::RepeatUnrecorded, "given again without a record of it"),
@@ -209,6 +240,11 @@ const BUGS: [(Play, Bug, &str); 35] = [
     (Play::Messages, Bug::SenderSeesNoDeadLetters, "kela sees the dead letters"),
     (Play::Messages, Bug::LeasesNeverEnd, "its lease never ended"),
     (Play::Messages, Bug::NeverExpired, "its time is over, and it still waits"),
+    (Play::Requests, Bug::DoneUnrecorded, "was acknowledged, and does not count"),
+    (Play::Requests, Bug::DoneThoughVoid, "was acknowledged, and does not count"),
+    (Play::Requests, Bug::ShownUnrecorded, "on record"),
+    (Play::Requests, Bug::ShownToWhoHadIt, "which was"),
+    (Play::Requests, Bug::ToldToWhoHadIt, "is told of"),
 ];
 
 /// Whether the bug is found for what it is in this run.

@@ -25,11 +25,11 @@ use super::{
     fate::{Fate, Odds},
     players,
     promises::{Deeds, Promises},
-    senders,
+    requests, senders,
 };
 use crate::{
     FoldStore, Gateway, World,
-    support::{Ground, caught_up, partners},
+    support::{Ground, caught_up, partners, requesting_partners},
 };
 
 /// What the exchange has to go through.
@@ -48,6 +48,8 @@ pub(super) enum Play {
     Queries,
     /// Messages.
     Messages,
+    /// Information requests.
+    Requests,
 }
 
 /// How far a run has come.
@@ -94,6 +96,7 @@ pub(super) struct Shared {
     play: Play,
     pub(super) promises: Mutex<Promises>,
     pub(super) deliveries: Mutex<Deliveries>,
+    pub(super) told: Mutex<requests::Told>,
     rng: Mutex<ChaCha8Rng>,
     slots: Mutex<Vec<Option<Life>>>,
     faults: Mutex<Faults>,
@@ -206,7 +209,7 @@ impl Shared {
     }
 
     /// Something has happened so many times.
-    fn done(&self, what: &str, times: u64) {
+    pub(super) fn done(&self, what: &str, times: u64) {
         (0..times).for_each(|_| self.promises.lock().unwrap().done(what));
     }
 
@@ -244,6 +247,7 @@ pub(super) async fn play(play: Play, seed: u64, weather: Weather) -> Result<Play
     let run = Run(Arc::new(Shared {
         promises: Mutex::new(Promises::new(ground.clone())),
         deliveries: Mutex::new(Deliveries::new(ground.clone(), weather)),
+        told: Mutex::default(),
         ground,
         weather,
         play,
@@ -259,6 +263,7 @@ pub(super) async fn play(play: Play, seed: u64, weather: Weather) -> Result<Play
     players.extend(match play {
         Play::Queries => those_of_queries(&run),
         Play::Messages => those_of_messages(&run),
+        Play::Requests => those_of_requests(&run),
     });
     sleep(PLAY).await;
     run.enter(Phase::Over);
@@ -279,11 +284,16 @@ pub(super) async fn play(play: Play, seed: u64, weather: Weather) -> Result<Play
     if play == Play::Messages {
         both_parties_see_all(&run).await;
     }
+    if play == Play::Requests {
+        requests::at_the_end(&run);
+    }
     let mut promises = run.promises.lock().unwrap();
     let mut deliveries = run.deliveries.lock().unwrap();
     match play {
         Play::Queries => promises.at_the_end(weather),
         Play::Messages => deliveries.at_the_end(),
+        // By itself, below.
+        Play::Requests => {}
     }
     let mut broken = promises.take_broken();
     broken.append(&mut deliveries.take_broken());
@@ -321,6 +331,18 @@ fn those_of_messages(run: &Run) -> Vec<JoinHandle<()>> {
     }
     for partner in ["kela", "pirkanmaa"] {
         players.push(tokio::spawn(collectors::redriver(run.clone(), partner)));
+    }
+    players
+}
+
+fn those_of_requests(run: &Run) -> Vec<JoinHandle<()>> {
+    let parties = &["pirkanmaa", "helsinki", "kela"];
+    let mut players = vec![tokio::spawn(players::administrator(run.clone(), requests::definitions, parties))];
+    for (number, partner) in (0..).zip(["kela", "kela", "pirkanmaa", "pirkanmaa", "helsinki", "helsinki"]) {
+        players.push(tokio::spawn(requests::party(run.clone(), partner, number)));
+    }
+    for partner in ["kela", "pirkanmaa", "helsinki"] {
+        players.push(tokio::spawn(requests::watcher(run.clone(), partner)));
     }
     players
 }
@@ -381,7 +403,8 @@ async fn open(run: &Run) {
         begin_life(run, slot).await;
     }
     let life = run.life(0).expect("it has just begun");
-    life.gateway.apply_partners(partners()).await.expect("nothing goes wrong yet");
+    let definitions = if run.play == Play::Requests { requesting_partners() } else { partners() };
+    life.gateway.apply_partners(definitions).await.expect("nothing goes wrong yet");
     for slot in 0..run.slots() {
         let life = run.life(slot).expect("it has just begun");
         caught_up(&run.ground.simulation, &life.gateway).await;
@@ -483,6 +506,8 @@ async fn look(run: Run) {
         match run.play {
             Play::Queries => run.promises.lock().unwrap().read(),
             Play::Messages => run.deliveries.lock().unwrap().read(),
+            // What they come to is looked at in the end.
+            Play::Requests => {}
         }
     }
 }

@@ -30,6 +30,7 @@ use prost::Message;
 use crate::{
     fold::{self, StoreError},
     gateway::{Gateway, Unproposed},
+    planted::planted,
 };
 
 /// The type of message by which contracts grant information requests.
@@ -167,7 +168,9 @@ impl Gateway {
                 self.request_view(caller, key)
             }
             Err(Unproposed::Void(fold::Void::Request(Void::Repeat(_)))) => self.request_view(caller, key),
+            Err(Unproposed::Void(_)) if planted!(DoneThoughVoid) => Ok(None),
             Err(Unproposed::Void(void)) => Err(Refusal::new(void.reason())),
+            Err(Unproposed::Unwritten(_)) if planted!(DoneUnrecorded) => Ok(None),
             Err(Unproposed::Unwritten(refusal)) => Err(refusal),
         }
     }
