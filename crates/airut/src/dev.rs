@@ -60,7 +60,7 @@ pub struct Options {
     /// Where spans go (OTLP over gRPC), such as http://127.0.0.1:4317.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
     pub otlp_endpoint: Option<String>,
-    /// Play a query and three notices with synthetic partners, tell what happened, verify the ledger, and end.
+    /// Play a query, three notices, a document and an information request with synthetic partners, tell what happened, verify the ledger, and end.
     #[arg(long)]
     pub once: bool,
     /// Only lay out the data directory: certificates, keys, partners' definitions, persons.
@@ -316,6 +316,13 @@ Kela tells the county that a client needs social work, the county takes it in, a
     --message-id need-1{options} {data}/samples/social-work-need.json
   {program} collect --as pirkanmaa --count 1 --wait 20{options}
   {program} track --as kela need-1{options}
+
+Kela asks the county for what it needs to decide, and the county answers:
+
+  (head -n 1 {data}/persons.txt; echo 'What has been granted since June?') | {program} request create --as kela \
+    --to pirkanmaa --kind assistance-report --subject-stdin --text-file - --request-id request-1{options}
+  echo 'Nothing since June.' | {program} request respond --as pirkanmaa request-1 --requester kela --text-file -{options}
+  {program} request show --as kela request-1{options}
 
 To try a sender of your own on partners that misbehave on purpose, send a practice-message to magic-reject, magic-expire,
 magic-stall or magic-duplicate: docs/partner-guide.md, \"Testing your own client\".

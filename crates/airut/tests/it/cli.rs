@@ -181,7 +181,14 @@ async fn what_dev_tells_to_try_works_when_pasted() {
     assert_ended(&run(county, "").await, 0, "");
     assert_ended(&run(pension, "").await, 0, "");
     assert_ended(&run(refused, "").await, 3, "NO_CONTRACT");
-    for (word, told) in [(" send ", "(verified)"), (" collect ", "need-1"), (" track ", "to pirkanmaa: delivered")] {
+    for (word, told) in [
+        (" send ", "(verified)"),
+        (" collect ", "need-1"),
+        (" track ", "to pirkanmaa: delivered"),
+        (" request create ", "open"),
+        (" request respond ", "answered"),
+        (" request show ", "Nothing since June."),
+    ] {
         let [command] = <[Command; 1]>::try_from(commands(word)).unwrap();
         let output = run(command, "").await;
         assert_ended(&output, 0, "");

@@ -72,7 +72,7 @@ async fn an_operator_lists_and_applies_and_nobody_else_does() {
         cells[cells.len() - 2..].join(" | ")
     };
     assert_eq!(rights("ID"), "SENDS | RECEIVES");
-    assert_eq!((rights("dvv").as_str(), rights("pirkanmaa").as_str()), ("5 types | -", "2 types | 7 types"));
+    assert_eq!((rights("dvv").as_str(), rights("pirkanmaa").as_str()), ("5 types | -", "3 types | 8 types"));
     assert_eq!(rights("auditor"), "- | -");
     let (status, listed) = as_partner(&data, &exchange, "operator", &["list", "--output", "json"]).await;
     assert_eq!(status, 0, "{listed}");
