@@ -35,6 +35,9 @@ const LOCK: &str = ".lock";
 /// What a crash left in the staging directory is removed after this: no write takes so long.
 const DEBRIS_AFTER: Duration = Duration::from_secs(60 * 60);
 
+/// So often an object is made when its directory was removed meanwhile.
+const TRIES: usize = 4;
+
 /// As many directories are remembered as synced; then they are synced again.
 const REMEMBERED: usize = 10_000;
 
@@ -107,13 +110,25 @@ impl Local {
         .await
     }
 
+    /// As [`look`](Self::look), without the digest that a swap needs.
+    pub(super) async fn read(&self, name: &ObjectName) -> Result<Option<Bytes>, ObjectError> {
+        self.run(name, |directory, path| {
+            let found = read(path)?;
+            if found.is_none() {
+                directory.is_there()?;
+            }
+            Ok(found.map(Bytes::from))
+        })
+        .await
+    }
+
     pub(super) async fn look(&self, name: &ObjectName) -> Result<Option<(Bytes, Version)>, ObjectError> {
         self.run(name, |directory, path| {
             let found = read(path)?;
             if found.is_none() {
                 directory.is_there()?;
             }
-            Ok(found.map(|bytes| (Bytes::from(bytes.clone()), version(&bytes))))
+            Ok(found.map(|bytes| (version(&bytes), bytes)).map(|(version, bytes)| (Bytes::from(bytes), version)))
         })
         .await
     }
@@ -141,7 +156,11 @@ impl Local {
         self.run(name, |directory, path| {
             let _lock = directory.locked()?;
             match fs::remove_file(path) {
-                Ok(()) => sync_parent(path),
+                Ok(()) => {
+                    sync_parent(path)?;
+                    directory.remove_parent(path);
+                    Ok(())
+                }
                 Err(cause) if is_absent(&cause) => directory.is_there(),
                 Err(cause) => Err(cause),
             }
@@ -168,7 +187,10 @@ impl Local {
 
 impl Directory {
     fn create(&self, path: &Path, bytes: &[u8]) -> io::Result<Created> {
-        self.make_parents(path)?;
+        self.with_parents(path, || self.create_there(path, bytes))
+    }
+
+    fn create_there(&self, path: &Path, bytes: &[u8]) -> io::Result<Created> {
         if let Some(there) = sync_what_is_there(path)? {
             return Ok(there);
         }
@@ -189,13 +211,36 @@ impl Directory {
     }
 
     fn put(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        self.make_parents(path)?;
+        self.with_parents(path, || self.put_there(path, bytes))
+    }
+
+    fn put_there(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let staged = self.stage(bytes)?;
         if let Err(cause) = fs::rename(&staged, path) {
             drop(fs::remove_file(&staged));
             return Err(cause);
         }
         sync_parent(path)
+    }
+
+    /// Makes the directories that the object lies in, and the object in them: again, if somebody has removed one that was empty meanwhile.
+    fn with_parents<T>(&self, path: &Path, make: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        for _ in 1..TRIES {
+            self.make_parents(path)?;
+            match make() {
+                Err(cause) if is_absent(&cause) => {}
+                made => return made,
+            }
+        }
+        self.make_parents(path)?;
+        make()
+    }
+
+    /// Removes the directory that a deleted object lay in, if it was the last one. Whoever makes one there meanwhile makes the directory again.
+    fn remove_parent(&self, path: &Path) {
+        if let Some(parent) = path.parent().filter(|parent| *parent != self.root) {
+            drop(fs::remove_dir(parent));
+        }
     }
 
     /// Writes a file, synced, that has no object's name yet.
@@ -333,7 +378,7 @@ fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
         Err(cause) if is_absent(&cause) => return Ok(None),
         file => file?,
     };
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(usize::try_from(file.metadata()?.len()).unwrap_or(0).min(MOST_BYTES) + 1);
     file.take(MOST_BYTES as u64 + 1).read_to_end(&mut bytes)?;
     if bytes.len() > MOST_BYTES { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(Some(bytes)) }
 }
@@ -367,6 +412,40 @@ mod tests {
         assert_eq!([mode("a"), mode("a/b"), mode(STAGING)], [0o700; 3]);
         assert_eq!([mode("a/b/c"), mode("a/b/d"), mode(LOCK)], [0o600; 3]);
         assert_eq!(fs::read_dir(directory.path().join(STAGING)).unwrap().count(), 0, "nothing is left behind");
+    }
+
+    #[tokio::test]
+    async fn a_directory_goes_with_its_last_object_and_is_made_again() {
+        let directory = directory();
+        let objects = Objects::open(&Settings::local(directory.path())).unwrap();
+        let [one, two]: [ObjectName; 2] = ["a/b/one", "a/b/two"].map(|name| name.parse().unwrap());
+        for _ in 0..2 {
+            objects.create(&one, Bytes::from_static(b"x")).await.unwrap();
+            objects.replace(&two, Bytes::from_static(b"x")).await.unwrap();
+            objects.delete(&one).await.unwrap();
+            assert!(directory.path().join("a/b").exists());
+            objects.delete(&two).await.unwrap();
+            assert!(!directory.path().join("a/b").exists());
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn who_makes_an_object_while_another_deletes_the_last_one_beside_is_not_disturbed() {
+        let directory = directory();
+        let objects = Objects::open(&Settings::local(directory.path())).unwrap();
+        let work = |number: usize| {
+            let objects = objects.clone();
+            tokio::spawn(async move {
+                let name: ObjectName = format!("a/{number}").parse().unwrap();
+                for _ in 0..50 {
+                    assert_eq!(objects.create(&name, Bytes::from_static(b"x")).await.unwrap(), crate::Created::Made);
+                    objects.delete(&name).await.unwrap();
+                }
+            })
+        };
+        for task in [work(1), work(2), work(3)] {
+            task.await.unwrap();
+        }
     }
 
     #[tokio::test]

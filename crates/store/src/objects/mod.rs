@@ -203,7 +203,11 @@ impl Objects {
     /// # Errors
     /// [`ObjectError`] when it can't be read now.
     pub async fn read(&self, name: &ObjectName) -> Result<Option<Bytes>, ObjectError> {
-        Ok(self.look(name).await?.map(|(bytes, _)| bytes))
+        match &self.0 {
+            Kind::Local(local) => local.read(name).await,
+            Kind::S3(s3) => Ok(s3.look(name).await?.map(|(bytes, _)| bytes)),
+            Kind::Memory(memory) => Ok(memory.look(name)?.map(|(bytes, _)| bytes)),
+        }
     }
 
     /// Reads an object with what [`swap`](Self::swap) needs to know it again. Cancel safe.
