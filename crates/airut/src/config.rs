@@ -7,9 +7,10 @@ use std::{
     fmt, fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
-use airut_exchange::{Catalogue, Retention};
+use airut_exchange::{Catalogue, Retention, Scan};
 use airut_log::{KafkaCertificate, KafkaSettings, KafkaTls};
 use airut_store::{ObjectName, S3Settings, Settings as StoreSettings};
 use serde::Deserialize;
@@ -44,6 +45,8 @@ pub struct Config {
     pub partners: PathBuf,
     /// The directory of the message types' definitions and schemas.
     pub message_types: PathBuf,
+    /// Documents.
+    pub documents: DocumentsConfig,
     /// The ledger.
     pub ledger: LedgerConfig,
     /// The reference responder.
@@ -111,6 +114,31 @@ pub struct Keys {
     pub receipt: PathBuf,
     /// The keys of the ring that a ledger needs in a process without a gateway.
     pub edge: PathBuf,
+}
+
+/// Documents.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DocumentsConfig {
+    /// The content scan: a program and its arguments. It reads a document from standard input, and ends with 0 if it may pass, with 1 if something was
+    /// found. No scan when empty.
+    pub scan_command: Vec<String>,
+    /// How long it may take for one document.
+    pub scan_timeout_seconds: u64,
+}
+
+impl Default for DocumentsConfig {
+    fn default() -> Self {
+        Self { scan_command: Vec::new(), scan_timeout_seconds: 300 }
+    }
+}
+
+impl DocumentsConfig {
+    /// The content scan, where there is one.
+    pub fn scan(&self) -> Option<Scan> {
+        let timeout = Duration::from_secs(self.scan_timeout_seconds);
+        (!self.scan_command.is_empty()).then(|| Scan { command: self.scan_command.clone(), timeout })
+    }
 }
 
 /// The ledger.
@@ -184,6 +212,7 @@ struct Raw {
     retention: RawRetention,
     partners: PathBuf,
     message_types: Option<PathBuf>,
+    documents: DocumentsConfig,
     ledger: LedgerConfig,
     register: RegisterConfig,
     telemetry: TelemetryConfig,
@@ -203,6 +232,7 @@ impl Default for Raw {
             retention: RawRetention::default(),
             partners: PathBuf::new(),
             message_types: None,
+            documents: DocumentsConfig::default(),
             ledger: LedgerConfig::default(),
             register: RegisterConfig::default(),
             telemetry: TelemetryConfig::default(),
@@ -438,6 +468,12 @@ fn check(raw: Raw, roles: &[Role], mut faults: Vec<String>) -> Result<Config, Fa
             faults.push("register.persons: must be 1 to 1000000".to_owned());
         }
     }
+    if raw.documents.scan_command.first().is_some_and(String::is_empty) {
+        faults.push("documents.scan_command: must begin with a program".to_owned());
+    }
+    if !(1..=3600).contains(&raw.documents.scan_timeout_seconds) {
+        faults.push("documents.scan_timeout_seconds: must be 1 to 3600".to_owned());
+    }
     if raw.ledger.origin.trim().is_empty() || raw.ledger.origin.chars().any(char::is_whitespace) {
         faults.push("ledger.origin: must be a name without spaces".to_owned());
     }
@@ -459,6 +495,7 @@ fn check(raw: Raw, roles: &[Role], mut faults: Vec<String>) -> Result<Config, Fa
         retention,
         partners: raw.partners,
         message_types,
+        documents: raw.documents,
         ledger: raw.ledger,
         register: raw.register,
         telemetry: raw.telemetry,

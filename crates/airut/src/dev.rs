@@ -20,7 +20,7 @@ use clap::Args;
 
 use crate::{
     cli,
-    config::{Config, Keys, LedgerConfig, LogConfig, RegisterConfig, Role, TelemetryConfig, Tls},
+    config::{Config, DocumentsConfig, Keys, LedgerConfig, LogConfig, RegisterConfig, Role, TelemetryConfig, Tls},
     magic::{self, Magic},
     node::Node,
     partners,
@@ -174,6 +174,7 @@ impl Layout {
             retention: Retention::default(),
             partners: self.dir.join("partners"),
             message_types: self.dir.join("message-types"),
+            documents: DocumentsConfig::default(),
             ledger: LedgerConfig { origin: "airut.example/dev".to_owned() },
             register: RegisterConfig {
                 server: None,

@@ -16,7 +16,7 @@ use airut_client::Client;
 use airut_domain::{id::Incarnation, registry::Registry};
 use airut_exchange::{
     CallerOf, Catalogue, CatalogueFiles, FoldStore, Gateway, GatewayError, ReceiptKey, Reception, Settings, Stranger,
-    World, delivery_service, partner_service, query_service, request_service,
+    World, delivery_service, document_service, partner_service, query_service, request_service,
 };
 use airut_identity::{Bounds, Listener, Peer, TlsSettings};
 use airut_ledger::Ledger;
@@ -167,6 +167,7 @@ impl Node {
                 tasks::apply_partners(&gateway, &config.partners).await?;
                 routes.add_service(query_service(gateway.clone(), Arc::clone(&caller_of)));
                 routes.add_service(delivery_service(gateway.clone(), Arc::clone(&caller_of)));
+                routes.add_service(document_service(gateway.clone(), Arc::clone(&caller_of)));
                 routes.add_service(request_service(gateway.clone(), Arc::clone(&caller_of)));
                 self.gateway = Some(gateway.clone());
                 gateway.reception().clone()
@@ -425,6 +426,7 @@ async fn start_gateway(
         catalogue,
         receipt_key: ReceiptKey::open_or_create(&config.keys.receipt, world).context("keys.receipt")?,
         folds: FoldStore::File(config.data.join("folds.sqlite")),
+        scan: config.documents.scan(),
         incarnation: incarnation.clone(),
         world: world.clone(),
     };

@@ -402,15 +402,18 @@ pub fn apply(prior: Option<&Document>, at: At, event: &Event) -> Result<Document
 
 fn apply_begun(prior: Option<&Document>, at: At, begun: &Begun) -> Result<Document, Void> {
     if let Some(document) = prior {
-        if document.fingerprint != begun.fingerprint {
-            return Err(Void::IdReused);
-        }
+        let same = document.fingerprint == begun.fingerprint;
         match &document.phase {
+            // It ended with nothing, and nobody has a receipt: whatever is sent under its id now is the first.
+            Phase::Rejected { .. } | Phase::Expired { .. } => {}
+            Phase::Uploading { .. } | Phase::Stored { .. } | Phase::Announced { .. } | Phase::Erased { .. }
+                if !same =>
+            {
+                return Err(Void::IdReused);
+            }
             Phase::Uploading { .. } => return Err(Void::BegunBefore),
             Phase::Stored { .. } | Phase::Announced { .. } => return Err(Void::StoredBefore),
             Phase::Erased { .. } => return Err(Void::Gone),
-            // It ended with nothing: the same document may be sent again under the same id.
-            Phase::Rejected { .. } | Phase::Expired { .. } => {}
         }
     }
     Ok(Document {

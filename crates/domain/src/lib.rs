@@ -28,6 +28,7 @@ pub mod refusal;
 pub mod document;
 pub mod keys;
 pub mod mailbox;
+pub mod media_type;
 pub mod member;
 pub mod merkle;
 pub mod message;

@@ -15,6 +15,7 @@ use crate::{
     document,
     id::{self, MessageType, PartnerId},
     identity_code::IdentityCode,
+    media_type,
     message::{LONGEST, OnDead},
     partner::{Fault, Kind, Partner},
 };
@@ -195,6 +196,12 @@ impl Definition {
                 check(kept, "keep-days", "must be 1 to 400 for a document");
                 check(self.schema.is_none(), "schema", "a document has none");
                 check(self.ordering == Presence::None, "ordering", "must be none for a document");
+                let told = self.content_types.iter().all(|text| media_type::is_known(text));
+                check(
+                    told,
+                    "content-types",
+                    "must be types that a document's content can be told by: docs/partner-guide.md",
+                );
             }
         }
         let person = self.service == Service::Messages || self.subject == Presence::Required;
@@ -303,7 +310,7 @@ mod tests {
         assert_eq!(fields, expected);
         let document = Definition { service: Service::Documents, subject: Presence::Optional, ..definition() };
         let fields: Vec<String> = document.faults().into_iter().map(|fault| fault.field).collect();
-        assert_eq!(fields, ["keep-days", "schema", "ordering", "subject"]);
+        assert_eq!(fields, ["keep-days", "schema", "ordering", "content-types", "subject"]);
         let named = Definition { title: "About 131052-308T".into(), ..definition() };
         assert_eq!(named.faults()[0].field, "title");
     }

@@ -24,6 +24,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     bodies::Bodies,
+    documents::{Passing, Scan, Slots, Vault},
     fold::{Accepted, Decided, FoldError, Folds, Store, StoreError, Unaccepted, Void},
     lanes::Lanes,
     message_types::Catalogue,
@@ -80,6 +81,8 @@ pub struct Settings {
     pub catalogue: Arc<ArcSwap<Catalogue>>,
     /// Where the folds are kept.
     pub folds: FoldStore,
+    /// The content scan of documents, where there is one.
+    pub scan: Option<Scan>,
     /// This life of the process: no two may have the same.
     pub incarnation: Incarnation,
     /// Time, randomness and a place to run tasks.
@@ -143,6 +146,14 @@ pub struct Parts {
     /// Settlements that wait to be recorded.
     pub(crate) settling: Lanes<verb::settle::SettleLane, verb::settle::Settling>,
     pub(crate) bodies: Arc<Bodies>,
+    /// Where documents lie.
+    pub(crate) vault: Vault,
+    /// Documents that come in, and that go out.
+    pub(crate) uploads: Slots,
+    pub(crate) fetches: Slots,
+    /// Documents that are let pass just now.
+    pub(crate) passing: Passing,
+    pub(crate) scan: Option<Scan>,
     /// Bounds the calls under way; closed when the gateway stops.
     pub(crate) in_flight: Arc<Semaphore>,
     pub(crate) calls: TaskTracker,
@@ -187,7 +198,7 @@ impl Gateway {
     /// # Errors
     /// [`GatewayError`] when the folds can not be opened or the log not be read.
     pub async fn start(settings: Settings) -> Result<Self, GatewayError> {
-        let Settings { log, ring, keys, objects, receipt_key, catalogue, folds, incarnation, world } = settings;
+        let Settings { log, ring, keys, objects, receipt_key, catalogue, folds, scan, incarnation, world } = settings;
         let store = match folds {
             FoldStore::Memory => Store::memory(),
             FoldStore::File(path) => Store::file(&path, log.identity())?,
@@ -210,6 +221,11 @@ impl Gateway {
             sending: Lanes::default(),
             settling: Lanes::default(),
             bodies,
+            vault: Vault::new(objects.clone(), keys.clone(), world.randomness().clone()),
+            uploads: Slots::default(),
+            fetches: Slots::default(),
+            passing: Passing::default(),
+            scan,
             in_flight: Arc::new(Semaphore::new(MOST_IN_FLIGHT)),
             calls: TaskTracker::new(),
             draining: stop.child_token(),
@@ -240,6 +256,8 @@ impl Gateway {
         gateway.spawn(gateway.streams.track_future(gateway.clone().sweep_messages()));
         gateway.spawn(gateway.streams.track_future(gateway.clone().tell_of_dead_letters()));
         gateway.spawn(gateway.streams.track_future(gateway.clone().sweep_requests()));
+        gateway.spawn(gateway.streams.track_future(gateway.clone().pass_documents()));
+        gateway.spawn(gateway.streams.track_future(gateway.clone().end_documents()));
         let counts = gateway.reception.clone().write_counts(gateway.stop.clone());
         gateway.spawn(gateway.streams.track_future(counts));
         Ok(gateway)

@@ -13,6 +13,8 @@ extern crate self as airut_exchange;
 
 mod bodies;
 mod delivery_edge;
+mod document_edge;
+mod documents;
 mod edge;
 mod fold;
 mod gateway;
@@ -41,6 +43,8 @@ mod simulation;
 mod support;
 
 pub use delivery_edge::delivery_service;
+pub use document_edge::document_service;
+pub use documents::Scan;
 pub use edge::query_service;
 pub use fold::{FoldError, Folds, REGISTRY_CURRENT, StoreError};
 pub use gateway::{FoldStore, Gateway, GatewayError, Settings};

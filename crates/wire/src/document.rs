@@ -3,6 +3,7 @@
 use airut_domain::{
     document::{LARGEST, Submission},
     file_name::FileName,
+    id::DocumentId,
     keys::Digest,
     refusal::Refusal,
 };
@@ -47,4 +48,14 @@ pub fn document(metadata: &v1::DocumentMetadata) -> Result<Submission, Refusal> 
     };
     let complete = complete();
     faults.finish(complete)
+}
+
+/// Reads a document's id.
+///
+/// # Errors
+/// The field, when it is missing or not valid.
+pub fn document_id(field: &'static str, text: &str) -> Result<DocumentId, Refusal> {
+    let mut faults = Faults::default();
+    let id = faults.identifier(field, text);
+    faults.finish(id)
 }

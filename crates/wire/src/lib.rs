@@ -32,7 +32,7 @@ mod status;
 
 pub use answer::{AnswerFault, answer_from, disclosure};
 pub use asked::{AskedQuestion, QuestionFault};
-pub use document::document;
+pub use document::{document, document_id};
 pub use matter::matter;
 pub use message::{
     context, delivery_from, delivery_id, duration, is_worth_retrying, lease, outcome, refusal, refusal_from,

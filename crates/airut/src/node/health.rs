@@ -104,6 +104,7 @@ impl Watched {
             Self::Gateway(..) => &[
                 "airut.v1.QueryService",
                 "airut.v1.DeliveryService",
+                "airut.v1.DocumentService",
                 "airut.v1.InformationRequestService",
                 "airut.v1.PartnerService",
             ],

@@ -1,6 +1,7 @@
 //! The rules of the domain against what is written about them.
 
 mod disclosure;
+mod documents;
 mod error_pages;
 mod lives;
 mod mailbox;

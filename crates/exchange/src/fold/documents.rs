@@ -44,7 +44,35 @@ impl Entity for Document {
     }
 }
 
+/// What is known of the record that a document began with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The fold has not come to it.
+    Unread,
+    /// Its document has not ended.
+    Lives,
+    /// Its document has ended.
+    Ended,
+    /// Its document is forgotten, or never was.
+    Forgotten,
+}
+
 impl Folds {
+    /// What is known of the record that a document began with.
+    pub(crate) fn document_origin(&self, begun: Position) -> Result<Origin, StoreError> {
+        let shared = self.lock();
+        let read = shared.state.cursor.positions.get(&begun.partition).copied().unwrap_or(0);
+        if begun.offset >= read {
+            return Ok(Origin::Unread);
+        }
+        let found = shared.state.store_ref().entities().begun_by::<Document>(begun)?;
+        Ok(match found {
+            None => Origin::Forgotten,
+            Some((_, document)) if document.until().is_some() => Origin::Lives,
+            Some(_) => Origin::Ended,
+        })
+    }
+
     /// A document as it stands.
     pub(crate) fn document(&self, key: &DocumentKey, now: Timestamp) -> Result<Option<Document>, StoreError> {
         self.lock().state.entity(key, now)

@@ -267,6 +267,12 @@ impl Layers<'_> {
         Ok(first.and_then(|(entry, _)| entry.get(list.0.len()..)?.try_into().ok().map(u64::from_be_bytes)))
     }
 
+    /// What began with this record, if it is not forgotten.
+    pub(super) fn begun_by<T: Entity>(&self, origin: Position) -> Result<Option<(T::Key, T)>, StoreError> {
+        let own = origins(origin.partition).number(origin.offset);
+        Ok(self.list::<T>(&own, None, 1)?.pop().map(|(_, key, row)| (key, row)))
+    }
+
     /// Every row of a kind.
     pub(super) fn for_each<T: Entity>(&self, mut each: impl FnMut(&T::Key, &T)) -> Result<(), StoreError> {
         let mut rows: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();

@@ -40,6 +40,7 @@ use airut_domain::{
 };
 use airut_log::{Positions, Recorded, Tail, TailError};
 pub(crate) use changes::Changes;
+pub(crate) use documents::Origin;
 pub(crate) use messages::{AcceptedItem, AsOffered, Decided, Died, Lapsed};
 pub(crate) use requests::{Change, ListPlace, Wanted};
 pub use state::FoldError;

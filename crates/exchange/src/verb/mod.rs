@@ -1,6 +1,8 @@
 //! The verbs: one file each, to be read beside its page in docs/.
 
+pub(crate) mod announce;
 pub(crate) mod collect;
+pub(crate) mod fetch_document;
 pub(crate) mod notice;
 pub(crate) mod offer;
 pub(crate) mod pull;
@@ -10,6 +12,7 @@ pub(crate) mod request_read;
 pub(crate) mod request_sweep;
 pub(crate) mod request_watch;
 pub(crate) mod send;
+pub(crate) mod send_document;
 pub(crate) mod serve;
 pub(crate) mod settle;
 pub(crate) mod track;

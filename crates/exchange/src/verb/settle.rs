@@ -9,6 +9,7 @@ use airut_domain::{
     id::PartnerId,
     mailbox::Void,
     message::{Extended, Offer, Outcome, Settled, Settlement, Transferred},
+    message_type::Service,
     partition::Partition,
     refusal::{Reason, Refusal, Violation},
     registry::VerifiedPartner,
@@ -201,6 +202,11 @@ impl Gateway {
         let Some(Some((sender, terms))) = found else { return Err(Refusal::new(Reason::NotFound)) };
         let catalogue = self.catalogue.load();
         let definition = catalogue.types().find(&terms.message_type);
+        // What a claim check names is for its recipient alone.
+        if definition.is_some_and(|definition| definition.service == Service::Documents) {
+            let fault = "must not be that of a document's claim check: a document is for one recipient".to_owned();
+            return Err(Refusal::fields(vec![Violation { field: "delivery_id".into(), fault }]));
+        }
         let (sender, recipient) = (registry.get(&sender), registry.get(&to));
         let granted = match (definition, sender, recipient) {
             (Some(definition), Some(sender), Some(recipient)) if to != *caller.id() => delivery::may_receive(

@@ -59,6 +59,7 @@ impl Place {
             keys: self.keys(),
             objects: Objects::memory(&self.memory),
             catalogue: std::sync::Arc::default(),
+            scan: None,
             receipt_key: ReceiptKey::from_seed(&[7; 32]),
             folds: FoldStore::File(self.file(name)),
             incarnation: name.parse().unwrap(),

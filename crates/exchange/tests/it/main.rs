@@ -16,6 +16,7 @@ mod reception;
 mod refusals;
 
 mod delivery;
+mod documents;
 mod edge;
 mod engines;
 mod folds;

@@ -119,6 +119,7 @@ impl Ground {
             receipt_key: receipt_key(incarnation),
             catalogue: Arc::new(arc_swap::ArcSwap::from_pointee(Catalogue::from(message_types()))),
             folds,
+            scan: None,
             incarnation: incarnation.parse().unwrap(),
             world,
         }
@@ -249,6 +250,18 @@ impl Sandbox {
             other => panic!("{} among the refusals", other.name()),
         };
         self.ground.records(Topic::Refusals).into_iter().map(refused).collect()
+    }
+
+    /// The names of the objects that hold documents, and of the keys that open them.
+    pub(crate) fn objects(&self) -> Vec<String> {
+        let objects = Objects::memory(&self.ground.memory);
+        let below = |prefix: &str| {
+            let listed = objects.list(&prefix.parse().unwrap(), None).now_or_never();
+            listed.expect("memory is there at once").unwrap()
+        };
+        // The note of an erased key is shorter than any key.
+        let keys = below("keys/content").into_iter().filter(|key| key.size_bytes > 60);
+        below("documents").into_iter().chain(keys).map(|object| object.name.to_string()).collect()
     }
 
     /// What lies in the sealed bodies of a topic.
@@ -597,7 +610,19 @@ pub(crate) fn message_types() -> MessageTypes {
         ..notice("information-request", OnDead::Frees)
     };
     let reminder = notice("information-request-reminder", OnDead::Frees);
-    [notice("notice", OnDead::Frees), notice("blocking-notice", OnDead::Blocks), back, requests, reminder]
+    let paper = Definition {
+        service: Service::Documents,
+        keep_days: Some(90),
+        name: "paper".parse().unwrap(),
+        title: "A paper".into(),
+        from: back.from.clone(),
+        to: back.to.clone(),
+        max_bytes: 100 * 1024 * 1024,
+        content_types: ["application/pdf".to_owned(), "text/plain".to_owned()].into(),
+        ordering: Presence::None,
+        ..notice("paper", OnDead::Frees)
+    };
+    [notice("notice", OnDead::Frees), notice("blocking-notice", OnDead::Blocks), back, requests, reminder, paper]
         .into_iter()
         .collect()
 }
