@@ -34,35 +34,38 @@ def settlement(delivery, reject):
 
 
 def collect(channel, options):
-    """One stream, from opening to end. Gives how many deliveries were settled."""
+    """One stream, from opening to end. Gives whether there is no more to do."""
     to_exchange = queue.SimpleQueue()
     to_exchange.put(delivery_pb2.CollectRequest(open=delivery_pb2.CollectRequest.Open(credit=CREDIT)))
-    count = 0
+    count, last = 0, False
     # The requests end, and with them our side of the stream, at the first None.
     for message in delivery_pb2_grpc.DeliveryServiceStub(channel).Collect(iter(to_exchange.get, None)):
         if message.HasField("delivery"):
             settled = delivery_pb2.CollectRequest()
             settled.settlements.settlements.append(settlement(message.delivery, options.reject))
             to_exchange.put(settled)
+            last |= message.delivery.message.message_type == options.until
         for result in message.settled.results:
             # Until this has come a settlement may be lost, and the message be delivered again.
             word = delivery_pb2.SettlementResult.Outcome.Name(result.outcome)
             print(f"delivery {result.delivery_id}: {result.refusal.reason or word}", flush=True)
             count += 1
-            if count == options.stop_after:
+            if last or count == options.stop_after:
                 to_exchange.put(None)
-    return count
+                last = True
+    return last
 
 
 def main():
     parser = arguments(__doc__, partner="pirkanmaa")
     parser.add_argument("--stop-after", type=int, help="leave after so many deliveries")
+    parser.add_argument("--until", metavar="TYPE", help="leave after the first one of this type")
     parser.add_argument("--reject", metavar="CODE", help="reject all of them with this code")
     options = parser.parse_args()
     with connect(options) as channel:
         while True:
             try:
-                if collect(channel, options) == options.stop_after:
+                if collect(channel, options):
                     return 0
                 delay = random.uniform(0.2, 1)
             except grpc.RpcError as error:

@@ -13,8 +13,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
-    collect, config, config::Role, dev, health, keys, node::Node, once, partner, partners, query, request, send, track,
-    verify,
+    collect, config, config::Role, dev, document, health, keys, node::Node, once, partner, partners, query, request,
+    send, track, verify,
 };
 
 /// Exit statuses, besides 0 for success.
@@ -64,6 +64,9 @@ enum Command {
     Redrive(track::Redrive),
     /// Pass a delivery on to the recipient it should have gone to.
     Transfer(track::Transfer),
+    /// Documents: send, fetch, and how far they have come.
+    #[command(subcommand)]
+    Document(document::Command),
     /// Information requests: ask another partner for information, and answer.
     #[command(subcommand)]
     Request(Box<request::Command>),
@@ -162,6 +165,7 @@ async fn run(command: Command) -> Outcome {
         Command::DeadLetters(options) => track::dead_letters(&options).await,
         Command::Redrive(options) => track::redrive(&options).await,
         Command::Transfer(options) => track::transfer(&options).await,
+        Command::Document(command) => document::run(&command).await,
         Command::Request(command) => request::run(&command).await,
         Command::Partner(command) => partner::run(&command).await,
         Command::Ledger(LedgerCommand::Verify(options)) => verify::run(&options).await,

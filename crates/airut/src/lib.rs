@@ -13,6 +13,7 @@ mod partners;
 
 mod caller;
 mod collect;
+mod document;
 mod health;
 mod keys;
 mod lines;

@@ -4,6 +4,8 @@ mod question;
 
 mod notices;
 
+mod documents;
+
 mod requests;
 
 use std::time::Duration;
@@ -51,6 +53,7 @@ async fn tell(layout: &Layout, node: &Node) -> anyhow::Result<()> {
     question::tell(layout.dir(), &pirkanmaa, &stranger, subject).await?;
     let parties = notices::Parties { kela: kela.clone(), pirkanmaa: pirkanmaa.clone(), helsinki: helsinki.clone() };
     notices::tell(layout.dir(), &parties, subject).await?;
+    documents::tell(layout.dir(), &pirkanmaa, &kela, &stranger, subject).await?;
     say("\n10 Kela asks for what it needs to decide");
     let parties = requests::Parties { kela: &kela, pirkanmaa: &pirkanmaa, helsinki: &helsinki };
     requests::tell(&parties, subject).await

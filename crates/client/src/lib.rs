@@ -1,7 +1,7 @@
 //! The partner's library: everything a partner needs to use the exchange over its public API.
 //!
 //! A [`Client`] asks ([`Client::query`]), answers ([`Client::serve`]), sends messages ([`Client::send`], [`Client::sender`]),
-//! collects them ([`Client::collector`]), looks things up in the ledger and in the registry of partners, over one mutually
+//! collects them ([`Client::collector`]), sends and fetches documents ([`Client::send_document`], [`Client::fetch_document`]), looks things up in the ledger and in the registry of partners, over one mutually
 //! authenticated TLS 1.3 connection that it re-makes by itself. [`verify_receipt`] and [`verify_inclusion`]
 //! check what the exchange promised without asking it.
 //!
@@ -21,6 +21,7 @@ mod serve;
 
 mod collect;
 mod delivery;
+mod document;
 mod health;
 mod request;
 mod send;
@@ -32,6 +33,7 @@ mod receipt;
 pub use airut_wire::AskedQuestion as Question;
 pub use collect::{CollectError, Collected, Collector, CollectorSettings, Lease, SettleError, Settling};
 pub use connect::{Client, ConnectError};
+pub use document::{FetchError, Fetching, UploadError};
 pub use error::{CallError, Refused};
 pub use health::Health;
 pub use ledger::{Checkpoint, CheckpointFault, InclusionError, verify_inclusion};

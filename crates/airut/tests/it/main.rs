@@ -13,6 +13,7 @@ mod crash;
 mod delivery;
 mod deploy;
 mod disk;
+mod documents;
 mod frozen;
 mod gateways;
 mod guide;
