@@ -38,6 +38,7 @@ mod steady;
 
 mod chaos;
 
+mod document;
 mod echo;
 mod query;
 mod raw;
@@ -71,6 +72,11 @@ enum Scenario {
     Query(query::Options),
     /// A gateway killed under load on a log of millions of records: how long until it serves again, on its folds and without.
     Recover(recover::Options),
+    /// A document sent and fetched, beside a plain copy of the same file over TLS.
+    Document(document::Options),
+    /// The copy server that the document scenario starts as a process of its own.
+    #[command(hide = true)]
+    CopyServer(document::ServerOptions),
     /// Pages of lists of information requests, few and a million.
     Requests(requests::Options),
     /// The echo server that the other scenarios start as a process of its own.
@@ -94,6 +100,8 @@ fn main() -> ExitCode {
             Scenario::Chaos(options) => chaos::run(&options).await,
             Scenario::Query(options) => query::run(&options).await,
             Scenario::Recover(options) => recover::run(&options).await,
+            Scenario::Document(options) => document::run(&options).await,
+            Scenario::CopyServer(options) => document::serve(&options).await,
             Scenario::Requests(options) => requests::run(&options).await,
             Scenario::EchoServer(options) => echo::serve(&options).await,
         }
