@@ -1,4 +1,4 @@
-//! `airut dev --once`: a query, three notices and an information request from beginning to end, told so that a case worker would understand.
+//! `airut dev --once`: a query, three notices, a document and an information request from beginning to end, told so that a case worker would understand.
 
 mod question;
 
@@ -33,7 +33,7 @@ pub(crate) async fn run(options: &Options) -> Result<(), (Exit, anyhow::Error)> 
     node.stop().await;
     telemetry.flush();
     told.map_err(fault)?;
-    say("\n11 The exchange is stopped, and its whole log is verified from the files alone");
+    say("\n14 The exchange is stopped, and its whole log is verified from the files alone");
     verify::verify(layout.dir()).await
 }
 
@@ -49,12 +49,12 @@ async fn tell(layout: &Layout, node: &Node) -> anyhow::Result<()> {
     let subject = subjects.lines().next().context("persons.txt is empty")?;
     ensure!(register_connected(node, PATIENCE).await, "the register did not connect");
 
-    say("Airut: the story of one query, three notices and an information request. Every person in it is synthetic.\n");
+    say("Airut: the story of one query, three notices, a document and an information request. Every person in it is synthetic.\n");
     question::tell(layout.dir(), &pirkanmaa, &stranger, subject).await?;
     let parties = notices::Parties { kela: kela.clone(), pirkanmaa: pirkanmaa.clone(), helsinki: helsinki.clone() };
     notices::tell(layout.dir(), &parties, subject).await?;
     documents::tell(layout.dir(), &pirkanmaa, &kela, &stranger, subject).await?;
-    say("\n10 Kela asks for what it needs to decide");
+    say("\n13 Kela asks for what it needs to decide");
     let parties = requests::Parties { kela: &kela, pirkanmaa: &pirkanmaa, helsinki: &helsinki };
     requests::tell(&parties, subject).await
 }

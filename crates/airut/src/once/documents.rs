@@ -26,7 +26,7 @@ pub(super) async fn tell(
     stranger: &Client,
     subject: &str,
 ) -> anyhow::Result<()> {
-    say("\nA county sends Kela a client's document");
+    say("\n10 A county sends Kela a client's document");
     let content = statement_of_account();
     let metadata = described(&content, subject);
     let keys = ReceiptKeys::load(dir.join("pki/receipt-keys.txt"))?;
@@ -36,7 +36,7 @@ pub(super) async fn tell(
     say(format!("   {} bytes, {}, stored sealed at {}", content.len(), metadata.content_type, statement.accept_time));
     say(format!("   The receipt names {}; the county has checked its signature.\n", statement.place()));
 
-    say("Kela finds the claim check in its mailbox, and fetches the document");
+    say("11 Kela finds the claim check in its mailbox, and fetches the document");
     claim_check(kela, &metadata).await?;
     let request = v1::FetchDocumentRequest {
         sender: "pirkanmaa".to_owned(),
@@ -56,7 +56,7 @@ pub(super) async fn tell(
     let fetched = upload.fetch_time.context("the county is not told")?;
     say(format!("   and the county sees when: {}.\n", airut_wire::timestamp_from(fetched)));
 
-    say("Somebody else asks for it");
+    say("12 Somebody else asks for it");
     match stranger.fetch_document(&request, PATIENCE).await {
         Err(FetchError::Call(cause)) if cause.reason() == Some(Reason::NotFound) => {
             say(format!("   {cause}"));
