@@ -49,7 +49,9 @@ async fn tell(layout: &Layout, node: &Node) -> anyhow::Result<()> {
     let subject = subjects.lines().next().context("persons.txt is empty")?;
     ensure!(register_connected(node, PATIENCE).await, "the register did not connect");
 
-    say("Airut: the story of one query, three notices, a document and an information request. Every person in it is synthetic.\n");
+    say(
+        "Airut: the story of one query, three notices, a document and an information request. Every person in it is synthetic.\n",
+    );
     question::tell(layout.dir(), &pirkanmaa, &stranger, subject).await?;
     let parties = notices::Parties { kela: kela.clone(), pirkanmaa: pirkanmaa.clone(), helsinki: helsinki.clone() };
     notices::tell(layout.dir(), &parties, subject).await?;

@@ -221,6 +221,10 @@ async fn the_story_can_be_told_twice_on_one_directory() {
             "taken in by pirkanmaa",
             "passed on to helsinki, handed out, taken in",
             "NOT_A_CLIENT: The person has moved abroad.",
+            "10 A county sends Kela a client's document",
+            "11 Kela finds the claim check in its mailbox",
+            "13 Kela asks for what it needs to decide",
+            "300 euros on 3 September, for arrears of rent.",
             "verified: ",
         ] {
             assert!(story.contains(step), "{step} is missing in\n{story}");
