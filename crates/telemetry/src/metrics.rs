@@ -8,6 +8,17 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 /// Calls refused, by reason.
 const REFUSALS: &str = "airut_refusals_total";
 
+/// Steps of information requests, and which there are.
+const REQUEST_STEPS: &str = "airut_request_steps_total";
+const STEPS: [&str; 6] = [
+    "request created",
+    "request answered",
+    "request returned",
+    "request closed",
+    "request transferred",
+    "request cancelled",
+];
+
 /// Deliveries settled, by how they ended.
 const SETTLED: &str = "airut_settled_total";
 
@@ -21,6 +32,7 @@ const QUOTA_REFUSALS: &str = "airut_quota_refusals_total";
 const LABELLED: &[(&str, &str)] = &[
     (REFUSALS, "Calls and handshakes refused, by reason (a code of docs/errors)."),
     (SETTLED, "Deliveries settled at this gateway, by outcome."),
+    (REQUEST_STEPS, "Steps of information requests recorded at this gateway, by step."),
     (QUOTA_REFUSALS, "Messages refused because their sender's quota was used up, by partner and part of the quota."),
 ];
 
@@ -116,6 +128,9 @@ pub(crate) fn describe() {
     }
     for outcome in OUTCOMES {
         metrics::counter!(SETTLED, "outcome" => outcome).absolute(0);
+    }
+    for step in STEPS {
+        metrics::counter!(REQUEST_STEPS, "step" => step).absolute(0);
     }
     for reason in Reason::ALL {
         metrics::counter!(REFUSALS, "reason" => reason.code()).absolute(0);

@@ -102,6 +102,9 @@ impl Entry {
 /// The name of the list of origins: what began where.
 const ORIGINS: u8 = b'o';
 
+/// An entry, and the key of the row that stands there.
+type Standing = (Vec<u8>, Vec<u8>);
+
 /// Rows that have changed, and the entries that came and went with that.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Overlay {
@@ -208,7 +211,7 @@ impl Layers<'_> {
         self.resolved(found)
     }
 
-    fn resolved<T: Entity>(&self, entries: Vec<(Vec<u8>, Vec<u8>)>) -> Result<Vec<(Entry, T::Key, T)>, StoreError> {
+    fn resolved<T: Entity>(&self, entries: Vec<Standing>) -> Result<Vec<(Entry, T::Key, T)>, StoreError> {
         let mut found = Vec::with_capacity(entries.len());
         for (entry, key) in entries {
             // Whatever stands in a list has its row.
@@ -219,12 +222,7 @@ impl Layers<'_> {
         Ok(found)
     }
 
-    fn entries(
-        &self,
-        list: &Entry,
-        after: Option<&Entry>,
-        limit: usize,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn entries(&self, list: &Entry, after: Option<&Entry>, limit: usize) -> Result<Vec<Standing>, StoreError> {
         let (end, start) = (list.end(), after.map_or(Bound::Included(&list.0), |after| Bound::Excluded(&after.0)));
         let range = || (start, Bound::Excluded(&end));
         let mut found: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
