@@ -346,9 +346,9 @@ async fn all_are_in_the_ledger(auditor: &Client, book: &BTreeSet<String>) {
     let entries = entries(auditor).await;
     let commands: BTreeSet<String> = entries
         .iter()
-        .filter_map(|(_, header)| match &header.kind {
-            Kind::Request(Event::Command(command)) => Some(command.command_id.to_string()),
-            _ => None,
+        .filter_map(|(_, header)| {
+            let Kind::Request(Event::Command(command)) = &header.kind else { return None };
+            Some(command.command_id.to_string())
         })
         .collect();
     assert!(book.is_subset(&commands), "{:?}", book.difference(&commands).collect::<Vec<_>>());
@@ -498,7 +498,7 @@ async fn a_request_goes_back_and_forth_on_the_command_line() {
     assert_eq!(wrong.status.code(), Some(2));
 
     // From the beginning: of each request its latest state.
-    let begin = vec!["0"; 12].join(".");
+    let begin = ["0"; 12].join(".");
     let watched = json(command("helsinki", "watch", &["--resume", &begin, "--count", "1"]), "").await;
     assert_eq!((watched["request_id"].as_str(), watched["state"].as_str()), (Some("r-1"), Some("closed")));
     assert!(exchange.stop().await.success());

@@ -28,16 +28,16 @@ fn tries() -> impl Strategy<Value = Vec<Try>> {
 }
 
 fn key() -> RequestKey {
-    RequestKey { requester: "kela".parse().unwrap(), request_id: "r-1".parse().unwrap() }
+    RequestKey { requester: "kela".parse().expect("valid"), request_id: "r-1".parse().expect("valid") }
 }
 
 fn access() -> Access {
     Access {
-        purpose: "social-assistance".parse().unwrap(),
-        legal_basis: "1412/1997".parse().unwrap(),
+        purpose: "social-assistance".parse().expect("valid"),
+        legal_basis: "1412/1997".parse().expect("valid"),
         contract_version: 1,
         subject: Digest::of(b"subject"),
-        subject_key: "subject-2026".parse::<KeyId>().unwrap(),
+        subject_key: "subject-2026".parse::<KeyId>().expect("valid"),
         end_user: Digest::of(b"user"),
         case: Digest::of(b"case"),
     }
@@ -47,16 +47,16 @@ fn at(offset: u64) -> At {
     let partition = Partition { topic: Topic::Requests, number: 0 };
     At {
         position: Position { partition, offset },
-        time: Timestamp::from_millis(1_795_334_400_000 + i64::try_from(offset).unwrap()),
+        time: Timestamp::from_millis(1_795_334_400_000 + i64::try_from(offset).expect("valid")),
     }
 }
 
 fn party(number: usize) -> PartnerId {
-    PARTIES[number].parse().unwrap()
+    PARTIES[number].parse().expect("valid")
 }
 
 fn action(tried: Try) -> Option<Action> {
-    let due = parse_date("2026-12-04").unwrap();
+    let due = parse_date("2026-12-04").expect("valid");
     match tried.what {
         0 => Some(Action::Respond { documents: Vec::new() }),
         1 => Some(Action::Return { due }),
@@ -89,10 +89,16 @@ impl Model {
             Action::Close if asks && self.state == "answered" => "closed",
             Action::Cancel if asks && waits => "cancelled",
             Action::Transfer { to, .. } if (asks || answers) && waits && *to != party(self.responder) => {
-                self.responder = PARTIES.iter().position(|name| *name == to.as_str()).unwrap();
+                self.responder = PARTIES.iter().position(|name| *name == to.as_str()).expect("valid");
                 "open"
             }
-            _ => return false,
+            Action::Respond { .. }
+            | Action::Return { .. }
+            | Action::Close
+            | Action::Cancel
+            | Action::Transfer { .. } => {
+                return false;
+            }
         };
         if tried.expected == Some(false) {
             // What it would have changed it has not.
@@ -120,7 +126,7 @@ fn created() -> Event {
         key: key(),
         responder: party(1),
         kind: RequestKind::Statement,
-        due: parse_date("2026-12-01").unwrap(),
+        due: parse_date("2026-12-01").expect("valid"),
         fingerprint: Digest::of(b"first"),
         access: access(),
     })
@@ -131,7 +137,7 @@ proptest! {
 
     #[test]
     fn what_counts_and_what_comes_of_it_is_as_the_model_says(tries in tries()) {
-        let mut request: Request = apply(None, at(0), &created()).unwrap();
+        let mut request: Request = apply(None, at(0), &created()).expect("valid");
         let mut model = Model { state: "open", responder: 1, done: Vec::new() };
         for (offset, tried) in (1..).zip(tries) {
             let Some(action) = action(tried) else {
@@ -151,7 +157,7 @@ proptest! {
             let command = Command {
                 key: key(),
                 by: party(tried.by),
-                command_id: format!("c-{}", tried.id).parse().unwrap(),
+                command_id: format!("c-{}", tried.id).parse().expect("valid"),
                 fingerprint: Digest::of(&[tried.what]),
                 expected: tried.expected.map(|right| if right { version } else { version + 1 }),
                 access: access(),
