@@ -47,6 +47,7 @@ async fn nothing_that_is_written_says_whose_data_it_is() {
     ask_in_order(&channel, &persons).await;
     let mut answers = ask_out_of_order(&channel, &code).await;
     send_and_reject(&exchange, data.path(), &persons).await;
+    put_and_answer(&exchange, data.path(), &persons[0]).await;
     answers.extend(call_as_nobody(&exchange, data.path(), &code).await);
     answers.extend(send_what_is_no_question(&exchange, data.path(), &code).await);
     let metrics = http_get(exchange.metrics_address(), "/metrics").unwrap();
@@ -60,7 +61,9 @@ async fn nothing_that_is_written_says_whose_data_it_is() {
     assert_eq!(needles.found_in(texts.as_bytes()).len(), 4);
     assert!(stdout.contains("ready") && stderr.lines().count() > 200 && metrics.contains("airut_refusals_total"));
     assert!(answers.len() > 20 && answers.iter().any(|answer| answer.contains("INVALID_FIELD")));
-    assert!(files.iter().any(|(_, bytes)| occurs(b"in-order-7", bytes)), "the query's id is kept in clear");
+    for id in ["in-order-7", "in-order-request", "in-order-document"] {
+        assert!(files.iter().any(|(_, bytes)| occurs(id.as_bytes(), bytes)), "{id} is kept in clear");
+    }
 
     for (what, text) in [("standard output", &stdout), ("standard error", &stderr), ("the metrics", &metrics)] {
         needles.assert_absent(what, text.as_bytes());
@@ -120,6 +123,61 @@ async fn send_and_reject(exchange: &Exchange, data: &Path, persons: &[String]) {
         .map(|(delivery, outcome)| v1::Settlement { delivery_id: delivery.delivery_id, outcome: Some(outcome) });
     let settled = county.settle(&settlements.collect::<Vec<_>>(), PATIENCE).await.unwrap();
     assert!(settled.iter().all(|result| result.refusal.is_none()), "{settled:?}");
+}
+
+/// An information request and its answer with a document, whose name and content say as much.
+async fn put_and_answer(exchange: &Exchange, data: &Path, code: &str) {
+    let (kela, county) = (exchange.client(data, "kela").await, exchange.client(data, "pirkanmaa").await);
+    let context = named("any", code).context;
+    let text = format!("{PAYLOAD_TEXT}: {code}");
+    let question = v1::Question { text: text.clone(), background: text.clone(), period: None };
+    let created = v1::CreateInformationRequestRequest {
+        request_id: "in-order-request".into(),
+        responder: "pirkanmaa".into(),
+        kind: v1::InformationRequestKind::Statement.into(),
+        subject_id: code.into(),
+        context: context.clone(),
+        question: Some(question),
+        due_date: String::new(),
+        contact: Some(v1::Contact { unit: OFFICIAL.into(), telephone: "09 310 0".into() }),
+    };
+    kela.create_information_request(&created, PATIENCE).await.unwrap();
+    let document = v1::DocumentMetadata {
+        document_id: "in-order-document".into(),
+        recipient: "kela".into(),
+        document_type: "social-assistance-document".into(),
+        subject_id: code.into(),
+        context: context.clone(),
+        file_name: format!("{PAYLOAD_TEXT}.txt"),
+        content_type: "text/plain".into(),
+        size_bytes: i64::try_from(text.len()).unwrap(),
+        sha256: airut_domain::keys::Digest::of(text.as_bytes()).0.to_vec(),
+    };
+    let mut content = std::io::Cursor::new(text.clone().into_bytes());
+    let keys = receipt_keys(data);
+    county.send_document(&document, &mut content, &keys, PATIENCE, None, |_| {}).await.unwrap();
+    let answer = v1::RespondInformationRequestRequest {
+        requester: "kela".into(),
+        request_id: "in-order-request".into(),
+        command_id: "answer".into(),
+        context: context.clone(),
+        text,
+        document_ids: vec!["in-order-document".into()],
+        contact: None,
+        expected_version: 0,
+    };
+    county.respond_information_request(&answer, PATIENCE).await.unwrap();
+    let reading = v1::GetInformationRequestRequest {
+        requester: "kela".into(),
+        request_id: "in-order-request".into(),
+        context: context.clone(),
+        min_position: String::new(),
+    };
+    let shown = kela.get_information_request(&reading, PATIENCE).await.unwrap();
+    assert_eq!(shown.subject_id, code);
+    let about = v1::ListInformationRequestsRequest { subject_id: code.into(), context, ..Default::default() };
+    let listed = kela.list_information_requests(&about, PATIENCE).await.unwrap();
+    assert_eq!(listed.information_requests.len(), 1);
 }
 
 /// The code in every field in turn, alone and within a text; what is said to those that are refused.

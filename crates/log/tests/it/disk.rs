@@ -45,7 +45,7 @@ impl SmallDisk {
     fn mount() -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let mount =
-            Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(directory.path()).output();
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=3m", "tmpfs"]).arg(directory.path()).output();
         mount.is_ok_and(|mount| mount.status.success()).then_some(Self(directory))
     }
 }
@@ -59,7 +59,7 @@ impl Drop for SmallDisk {
 #[tokio::test]
 async fn a_full_disk_says_that_nothing_was_written_and_recovers_by_itself() {
     let Some(disk) = SmallDisk::mount() else { return lacking("mount") };
-    std::fs::write(disk.0.path().join("ballast"), vec![0; 500_000]).unwrap();
+    std::fs::write(disk.0.path().join("ballast"), vec![0; 1_500_000]).unwrap();
     let log = open(disk.0.path());
     let mut tail = log.tail(&Positions::new());
     let mut written = 0;
