@@ -31,7 +31,7 @@ const PAGE: i32 = 1000;
 /// What can be done with the registry.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Show one's own definition, with what one may ask.
+    /// Show one's own definition, with what one may ask, and with whom one may exchange anything.
     #[command(name = "self")]
     Own(Caller),
     /// List all partners. Operators only.
@@ -96,7 +96,9 @@ type Outcome<T> = Result<T, (Exit, anyhow::Error)>;
 
 pub(crate) async fn run(command: &Command) -> Outcome<()> {
     let (caller, partner) = match command {
-        Command::Own(caller) => (caller, own(caller).await?),
+        Command::Own(caller) => {
+            return told_own(&own(caller).await?, caller.output).and_then(cli::print).map_err(fault);
+        }
         Command::List(caller) => {
             return told_all(&list(caller).await?, caller.output).and_then(cli::print).map_err(fault);
         }
@@ -108,8 +110,8 @@ pub(crate) async fn run(command: &Command) -> Outcome<()> {
     told(&partner, caller.output).and_then(cli::print).map_err(fault)
 }
 
-async fn own(caller: &Caller) -> Outcome<v1::Partner> {
-    caller.connect().await?.own_definition(caller.deadline()).await.map_err(|cause| refused(&cause))
+async fn own(caller: &Caller) -> Outcome<v1::GetSelfResponse> {
+    caller.connect().await?.own_entry(caller.deadline()).await.map_err(|cause| refused(&cause))
 }
 
 async fn list(caller: &Caller) -> Outcome<Vec<v1::Partner>> {
@@ -188,6 +190,25 @@ fn told(message: &v1::Partner, output: Output) -> anyhow::Result<String> {
     Ok(match output {
         Output::Json => json(&partner, message.version).to_string(),
         Output::Text => text(&partner, message.version),
+    })
+}
+
+fn told_own(message: &v1::GetSelfResponse, output: Output) -> anyhow::Result<String> {
+    let definition = message.partner.as_ref().context("the exchange told no definition")?;
+    let partner = read(definition)?;
+    Ok(match output {
+        Output::Json => {
+            let mut own = json(&partner, definition.version);
+            own["counterparts"] = message.counterparts.iter().map(counterpart_json).collect();
+            own.to_string()
+        }
+        Output::Text => {
+            let mut own = text(&partner, definition.version);
+            if !message.counterparts.is_empty() {
+                own.push_str(&format!("\n\nExchanges with\n{}", counterparts(&message.counterparts)));
+            }
+            own
+        }
     })
 }
 
@@ -285,6 +306,19 @@ fn rights(rights: &[Right]) -> String {
     table.trim_fmt()
 }
 
+fn counterparts(counterparts: &[v1::Counterpart]) -> String {
+    let mut table = table(&["ID", "NAME", "KIND"]);
+    for counterpart in counterparts {
+        table.add_row([counterpart.id.clone(), counterpart.name.clone(), kind(counterpart)]);
+    }
+    table.trim_fmt()
+}
+
+/// The kind by its name; a kind that came with a later exchange has none here.
+fn kind(counterpart: &v1::Counterpart) -> String {
+    airut_wire::kind_from(counterpart.kind).map_or_else(|_| "-".to_owned(), |kind| kind.to_string())
+}
+
 const fn direction(direction: Direction) -> &'static str {
     match direction {
         Direction::Send => "send",
@@ -351,6 +385,11 @@ fn json(partner: &Partner, version: i32) -> Value {
         "deliveries": partner.deliveries.iter().map(right_json).collect::<Vec<_>>(),
         "quota": partner.quota.map(quota_json),
     })
+}
+
+fn counterpart_json(counterpart: &v1::Counterpart) -> Value {
+    let kind = airut_wire::kind_from(counterpart.kind).map(|kind| kind.to_string()).ok();
+    json!({"id": counterpart.id, "name": counterpart.name, "kind": kind})
 }
 
 fn right_json(right: &Right) -> Value {

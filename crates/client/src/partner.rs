@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use airut_wire::v1::{
-    ApplyRequest, GetSelfRequest, ListRequest, ListResponse, Partner, RegisterCertificateRequest,
+    ApplyRequest, GetSelfRequest, GetSelfResponse, ListRequest, ListResponse, Partner, RegisterCertificateRequest,
     RevokeCertificateRequest, SuspendRequest, partner_service_client::PartnerServiceClient,
 };
 
@@ -17,10 +17,18 @@ impl Client {
     /// # Errors
     /// See [`CallError`].
     pub async fn own_definition(&self, deadline: Duration) -> Result<Partner, CallError> {
-        let response = self.call(deadline, |channel, left| async move {
+        Ok(self.own_entry(deadline).await?.partner.unwrap_or_default())
+    }
+
+    /// One's own definition, and the partners with whom it lets one exchange anything.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn own_entry(&self, deadline: Duration) -> Result<GetSelfResponse, CallError> {
+        self.call(deadline, |channel, left| async move {
             PartnerServiceClient::new(channel).get_self(timed(GetSelfRequest {}, left)).await
-        });
-        Ok(response.await?.partner.unwrap_or_default())
+        })
+        .await
     }
 
     /// A page of the partners. Operators only.

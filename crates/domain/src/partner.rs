@@ -310,6 +310,12 @@ impl Partner {
         clashes.map(|(c, _)| fault(c)).collect()
     }
 
+    /// Whether its contracts or rights name the other one: as who answers, or as one to send to or to receive from.
+    pub fn deals_with(&self, other: &Self) -> bool {
+        self.contracts.iter().any(|contract| contract.responder == other.id)
+            || self.deliveries.iter().any(|right| right.with.iter().any(|party| party.means(other)))
+    }
+
     /// Every fault that the types alone do not rule out.
     pub fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();

@@ -168,6 +168,12 @@ impl Registry {
         self.partners.values().map(Arc::as_ref)
     }
 
+    /// Every other active partner with whom this one's own contracts and rights let it exchange anything, by id.
+    pub fn counterparts<'a>(&'a self, of: &'a Partner) -> impl Iterator<Item = &'a Partner> {
+        let partners = self.entries().map(|entry| &entry.partner);
+        partners.filter(|other| other.id != of.id && other.state == State::Active && of.deals_with(other))
+    }
+
     /// Puts an entry in its place.
     pub fn insert(&mut self, entry: Entry) {
         self.partners.insert(entry.partner.id.clone(), Arc::new(entry));

@@ -11,7 +11,7 @@ use airut_domain::{
     id::PartnerId,
     partner::PresentedCertificate,
     refusal::{Reason, Refusal, Violation},
-    registry::{Entry, Registry},
+    registry::{Entry, Registry, VerifiedPartner},
 };
 use airut_wire::v1::{
     self, ApplyRequest, ApplyResponse, GetSelfRequest, GetSelfResponse, ListRequest, ListResponse,
@@ -65,7 +65,7 @@ impl Call {
 #[tonic::async_trait]
 impl PartnerService for PartnerEdge {
     async fn get_self(&self, request: Request<GetSelfRequest>) -> Result<Response<GetSelfResponse>, Status> {
-        let verb = |call: Call, _| async move { Ok(GetSelfResponse { partner: Some(message(call.caller.entry())) }) };
+        let verb = |call: Call, _| async move { Ok(own(&call.gateway.folds.registry(), &call.caller)) };
         self.edge.carry_out(method!("airut.v1.PartnerService", "GetSelf"), request, verb).await
     }
 
@@ -133,6 +133,11 @@ fn invalid(field: &'static str, fault: impl Into<String>) -> Refusal {
 
 fn message(entry: &Entry) -> v1::Partner {
     airut_wire::partner(&entry.partner, entry.version)
+}
+
+fn own(registry: &Registry, caller: &VerifiedPartner) -> GetSelfResponse {
+    let counterparts = registry.counterparts(caller.partner()).map(airut_wire::counterpart).collect();
+    GetSelfResponse { partner: Some(message(caller.entry())), counterparts }
 }
 
 /// What is asked for: so many partners after this one.

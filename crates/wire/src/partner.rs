@@ -32,6 +32,11 @@ pub fn partner(partner: &Partner, version: u32) -> v1::Partner {
     }
 }
 
+/// A partner for those who exchange something with it.
+pub fn counterpart(partner: &Partner) -> v1::Counterpart {
+    v1::Counterpart { id: partner.id.to_string(), name: partner.name.clone(), kind: kind(partner.kind).into() }
+}
+
 const fn kind(kind: Kind) -> p::Kind {
     match kind {
         Kind::Kela => p::Kind::Kela,
@@ -187,28 +192,10 @@ impl Reading {
     }
 
     fn kind(&mut self, message: &v1::Partner) -> Kind {
-        match p::Kind::try_from(message.kind) {
-            Ok(p::Kind::Kela) => Kind::Kela,
-            Ok(p::Kind::WellbeingServicesCounty) => Kind::WellbeingServicesCounty,
-            Ok(p::Kind::Municipality) => Kind::Municipality,
-            Ok(p::Kind::PensionProvider) => Kind::PensionProvider,
-            Ok(p::Kind::UnemploymentFund) => Kind::UnemploymentFund,
-            Ok(p::Kind::Authority) => Kind::Authority,
-            Ok(p::Kind::Bank) => Kind::Bank,
-            Ok(p::Kind::InsuranceCompany) => Kind::InsuranceCompany,
-            Ok(p::Kind::ForeignInstitution) => Kind::ForeignInstitution,
-            Ok(p::Kind::Auditor) => Kind::Auditor,
-            Ok(p::Kind::Operator) => Kind::Operator,
-            Ok(p::Kind::Other) => Kind::Other,
-            Ok(p::Kind::Unspecified) => {
-                self.fault("partner.kind".to_owned(), "is required");
-                Kind::Other
-            }
-            Err(_) => {
-                self.fault("partner.kind".to_owned(), "must be one of the known kinds");
-                Kind::Other
-            }
-        }
+        kind_from(message.kind).unwrap_or_else(|fault| {
+            self.fault("partner.kind".to_owned(), fault);
+            Kind::Other
+        })
     }
 
     fn state(&mut self, message: &v1::Partner) -> State {
@@ -287,6 +274,29 @@ impl Reading {
     fn rules_broken(&self, partner: &Partner) -> Vec<Violation> {
         let unsure = |fault: &Fault| self.category_unread && fault.field.ends_with(".category");
         partner.faults().iter().filter(|fault| !unsure(fault)).map(Fault::in_request).collect()
+    }
+}
+
+/// Reads a kind of partner.
+///
+/// # Errors
+/// Why it is none.
+pub fn kind_from(kind: i32) -> Result<Kind, &'static str> {
+    match p::Kind::try_from(kind) {
+        Ok(p::Kind::Kela) => Ok(Kind::Kela),
+        Ok(p::Kind::WellbeingServicesCounty) => Ok(Kind::WellbeingServicesCounty),
+        Ok(p::Kind::Municipality) => Ok(Kind::Municipality),
+        Ok(p::Kind::PensionProvider) => Ok(Kind::PensionProvider),
+        Ok(p::Kind::UnemploymentFund) => Ok(Kind::UnemploymentFund),
+        Ok(p::Kind::Authority) => Ok(Kind::Authority),
+        Ok(p::Kind::Bank) => Ok(Kind::Bank),
+        Ok(p::Kind::InsuranceCompany) => Ok(Kind::InsuranceCompany),
+        Ok(p::Kind::ForeignInstitution) => Ok(Kind::ForeignInstitution),
+        Ok(p::Kind::Auditor) => Ok(Kind::Auditor),
+        Ok(p::Kind::Operator) => Ok(Kind::Operator),
+        Ok(p::Kind::Other) => Ok(Kind::Other),
+        Ok(p::Kind::Unspecified) => Err("is required"),
+        Err(_) => Err("must be one of the known kinds"),
     }
 }
 

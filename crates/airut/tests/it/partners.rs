@@ -83,13 +83,16 @@ async fn an_operator_lists_and_applies_and_nobody_else_does() {
     assert_ended(as_partner(&data, &exchange, "pirkanmaa", &["suspend", "helsinki"]).await, 3, &["NOT_AN_OPERATOR"]);
 
     let own = as_partner(&data, &exchange, "pirkanmaa", &["self"]).await;
-    assert_ended(own, 0, &["pirkanmaa  Pirkanmaan", "version 1", "1412/1997", "MONTHS BACK", "national-pension"]);
+    let told = ["version 1", "1412/1997", "MONTHS BACK", "national-pension", "Exchanges with"];
+    assert_ended(own, 0, &[&["pirkanmaa  Pirkanmaan"], &told[..]].concat());
     let (status, own) = as_partner(&data, &exchange, "pirkanmaa", &["self", "--output", "json"]).await;
     assert_eq!(status, 0, "{own}");
     let own: Value = serde_json::from_str(&own).expect("one JSON value");
     assert_eq!((&own["state"], &own["version"]), (&"active".into(), &1.into()));
     assert!(own["contracts"][0]["grants"][0]["months_back"].is_u64(), "{own}");
     assert!(own["certificates"][0]["uri"].is_string(), "{own}");
+    let kela = serde_json::json!({"id": "kela", "name": "Kela", "kind": "kela"});
+    assert!(own["counterparts"].as_array().unwrap().contains(&kela), "{own}");
 
     let renamed = fs::read_to_string(data.join("partners/helsinki.toml")).unwrap();
     let file = data.join("helsinki-new.toml");

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use airut_domain::{
     change::{self, Change, Step},
+    delivery::{Direction, Right},
     id::PartnerId,
     keys::Digest,
-    partner::{CertificateMatch, CertificateName, Fingerprint, Kind, Partner, PresentedCertificate, State},
+    partner::{CertificateMatch, CertificateName, Contract, Fingerprint, Kind, Partner, PresentedCertificate, State},
     refusal::Reason,
     registry::{Entry, PartnerApplied, Registry, Verdict, apply},
 };
@@ -259,4 +260,41 @@ fn a_certificate_of_another_partner_is_refused_by_its_field() {
             "partner.certificates[1] is another partner's already",
         ]
     );
+}
+
+#[test]
+fn counterparts_are_the_other_active_partners_that_contracts_and_rights_name() {
+    let right = |direction, with: &[&str]| Right {
+        direction,
+        message_types: BTreeSet::from(["social-work-need".parse().expect("valid")]),
+        with: with.iter().map(|party| party.parse().expect("a party")).collect(),
+        purpose: "social-work".parse().expect("valid"),
+        legal_basis: "1301/2014".parse().expect("valid"),
+    };
+    let contract = Contract {
+        purpose: "social-work".parse().expect("valid"),
+        legal_basis: "1301/2014".parse().expect("valid"),
+        responder: "kela".parse().expect("valid"),
+        grants: Vec::new(),
+    };
+    let mut pirkanmaa = county("pirkanmaa", Kind::WellbeingServicesCounty);
+    pirkanmaa.contracts.push(contract);
+    // Its own kind too: one is no counterpart of oneself.
+    pirkanmaa.deliveries.push(right(Direction::Send, &["kind:wellbeing-services-county"]));
+    pirkanmaa.deliveries.push(right(Direction::Receive, &["helsinki", "nobody"]));
+    let away = Partner { state: State::Suspended, ..county("uusimaa", Kind::WellbeingServicesCounty) };
+    let registry = registry_of(&[
+        pirkanmaa,
+        away,
+        county("kainuu", Kind::WellbeingServicesCounty),
+        county("kela", Kind::Kela),
+        county("helsinki", Kind::Municipality),
+        county("elo", Kind::PensionProvider),
+    ]);
+    let counterparts = |id: &str| -> Vec<&str> {
+        let of = &registry.get(&id.parse().expect("valid")).expect("it is there").partner;
+        registry.counterparts(of).map(|partner| partner.id.as_str()).collect()
+    };
+    assert_eq!(counterparts("pirkanmaa"), ["helsinki", "kainuu", "kela"]);
+    assert_eq!(counterparts("kela"), [""; 0], "what others may do is not its own right");
 }

@@ -100,6 +100,8 @@ async fn everybody_is_told_what_they_may_ask() {
     assert_eq!((own.id.as_str(), own.version), ("pirkanmaa", 1));
     assert_eq!(own.contracts[0].purpose, "social-assistance");
     assert_eq!(own.contracts[0].grants[1].months_ahead, 1);
+    let kela = v1::Counterpart { id: "kela".into(), name: "kela".into(), kind: v1::partner::Kind::Kela.into() };
+    assert_eq!(told.counterparts, [kela]);
 }
 
 #[tokio::test(start_paused = true)]
