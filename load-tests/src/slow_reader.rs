@@ -75,7 +75,7 @@ struct Holding {
 impl Holding {
     async fn begin(client: &Client, credit: u32) -> anyhow::Result<Self> {
         let (says, said) = mpsc::channel(1);
-        let open = Message::Open(Open { credit: i32::try_from(credit)?, lease: None });
+        let open = Message::Open(Open { credit: i32::try_from(credit)?, ..Open::default() });
         says.send(CollectRequest { message: Some(open) }).await?;
         let mut service = DeliveryServiceClient::new(client.channel());
         let opening = service.collect(ReceiverStream::new(said));

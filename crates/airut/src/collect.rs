@@ -13,6 +13,7 @@ use std::{
 };
 
 use airut_client::{CollectError, Collected, Collector, CollectorSettings, Lease, SettleError};
+use airut_domain::id::MessageType;
 use airut_wire::v1;
 use anyhow::{Context, anyhow};
 use clap::Args;
@@ -71,6 +72,9 @@ pub(crate) struct Options {
     /// End when none has come for so many seconds; with --once 2.
     #[arg(long, value_name = "SECONDS")]
     wait: Option<u64>,
+    /// Only messages of this type; may be given several times. What nobody collects waits.
+    #[arg(long = "type", value_name = "NAME")]
+    types: Vec<MessageType>,
     /// As many messages may be here and not settled.
     #[arg(long, value_name = "NUMBER", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     credit: u32,
@@ -98,6 +102,7 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failed> {
             .count
             .map_or(options.credit, |count| options.credit.min(u32::try_from(count).unwrap_or(u32::MAX))),
         lease: Duration::from_secs(options.lease),
+        message_types: options.types.iter().map(ToString::to_string).collect(),
         stop_within: options.caller.deadline(),
         // For ever where trying again may help, and not at all where it does not.
         patience: Some(if ends_by_itself { options.caller.deadline() } else { Duration::MAX }),

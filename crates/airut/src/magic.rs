@@ -108,7 +108,7 @@ async fn play(client: Client, behaviour: Behaviour, stop: CancellationToken) {
 
 async fn pull_and_settle(client: &Client, behaviour: Behaviour) -> Result<(), CallError> {
     let (wait, lease) = (Some(airut_wire::duration(WAIT)), Some(airut_wire::duration(LEASE)));
-    let request = PullRequest { max_messages: MOST, wait, lease };
+    let request = PullRequest { max_messages: MOST, wait, lease, message_types: Vec::new() };
     let deliveries = client.pull(&request, WAIT + DEADLINE).await?;
     let settled = |delivery: Delivery| {
         let outcome = outcome(behaviour, delivery.attempt)?;

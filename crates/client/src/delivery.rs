@@ -21,7 +21,7 @@ impl Client {
     /// See [`CallError`].
     pub async fn pull(&self, request: &PullRequest, deadline: Duration) -> Result<Vec<Delivery>, CallError> {
         let response = self.call(deadline, |channel, left| async move {
-            DeliveryServiceClient::new(channel).pull(timed(*request, left)).await
+            DeliveryServiceClient::new(channel).pull(timed(request.clone(), left)).await
         });
         Ok(response.await?.deliveries)
     }

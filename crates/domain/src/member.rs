@@ -1,9 +1,11 @@
 //! The gateways that are up and the streams they hold: `airut.members`. It informs, and never decides.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    id::{Incarnation, PartnerId, StreamId},
+    id::{Incarnation, MessageType, PartnerId, StreamId},
     time::Timestamp,
 };
 
@@ -31,6 +33,8 @@ pub struct StreamOpened {
     pub partner: PartnerId,
     /// What it is for.
     pub kind: StreamKind,
+    /// What a recipient takes over it.
+    pub types: Types,
 }
 
 /// What a stream is for.
@@ -40,6 +44,44 @@ pub enum StreamKind {
     Answers,
     /// A recipient collects its messages.
     Collects,
+}
+
+/// Which types of messages a recipient takes over a stream, or with one pull.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Types {
+    /// Every one.
+    #[default]
+    All,
+    /// These, and at least one.
+    Only(BTreeSet<MessageType>),
+}
+
+/// As many types a recipient may name: about twice as many as there are.
+pub const MOST_TYPES: usize = 64;
+
+impl Types {
+    /// These; every one when none is named.
+    pub fn named(types: BTreeSet<MessageType>) -> Self {
+        if types.is_empty() { Self::All } else { Self::Only(types) }
+    }
+
+    /// Those that are named: none when every type is taken.
+    pub fn names(&self) -> impl Iterator<Item = &MessageType> {
+        match self {
+            Self::All => None,
+            Self::Only(types) => Some(types),
+        }
+        .into_iter()
+        .flatten()
+    }
+
+    /// Whether what is of this type is taken.
+    pub fn take(&self, message_type: &MessageType) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(types) => types.contains(message_type),
+        }
+    }
 }
 
 /// The fold of `airut.members`: the streams that are open, and when each gateway was last heard of.

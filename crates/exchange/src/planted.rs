@@ -76,6 +76,8 @@ mod bugs {
         PushedByStaleRegistry,
         /// Pushes the first message of a record, whichever was offered.
         OthersBodyPushed,
+        /// Offers a collector what it does not take.
+        TypesForgotten,
         /// Offers as much again as a collector has.
         CreditExceeded,
         /// Leaves what a collector had to its lease when it goes.

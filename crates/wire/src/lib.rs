@@ -36,7 +36,7 @@ pub use document::{document, document_id};
 pub use matter::matter;
 pub use message::{
     context, delivery_from, delivery_id, duration, is_worth_retrying, lease, outcome, refusal, refusal_from,
-    settlement, span, submission,
+    settlement, span, submission, taken_types,
 };
 pub use partner::{counterpart, fingerprint, kind_from, partner, partner_from, partner_id};
 pub use question::{asked_question, category, question, scopes};

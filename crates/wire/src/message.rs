@@ -1,10 +1,12 @@
 //! Messages, to and from the protocol.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use airut_domain::{
     context::Text,
     delivery::Submission,
+    id::MessageType,
+    member::{MOST_TYPES, Types},
     message::{Code, LONGEST_WAIT, Offer, Outcome, Place, Settlement},
     partition::{Partition, Topic},
     refusal::{Class, Reason, Refusal, Violation},
@@ -162,6 +164,27 @@ pub fn lease(field: &'static str, lease: Option<prost_types::Duration>) -> Resul
     })
 }
 
+/// Reads the types of the messages that a recipient takes; when none is named, all.
+///
+/// # Errors
+/// A refusal with each name at fault; none repeats it.
+pub fn taken_types(field: &'static str, names: &[String]) -> Result<Types, Refusal> {
+    if names.len() > MOST_TYPES {
+        let fault = format!("must have at most {MOST_TYPES}");
+        return Err(Refusal::fields(vec![Violation { field: field.into(), fault }]));
+    }
+    let (mut types, mut faults) = (BTreeSet::new(), Vec::new());
+    for (number, name) in names.iter().enumerate() {
+        match name.parse::<MessageType>() {
+            Ok(name) => drop(types.insert(name)),
+            Err(fault) => {
+                faults.push(Violation { field: format!("{field}[{number}]").into(), fault: fault.to_string() });
+            }
+        }
+    }
+    if faults.is_empty() { Ok(Types::named(types)) } else { Err(Refusal::fields(faults)) }
+}
+
 /// A span for the protocol.
 pub fn duration(span: Duration) -> prost_types::Duration {
     prost_types::Duration::try_from(span).unwrap_or_default()
@@ -186,5 +209,32 @@ mod tests {
         for text in ["", "11.1042.3", "11.1042.3.2.1", "12.1.1.1", "a.1.1.1", "1.-1.1.1", "1.281474976710656.1.1"] {
             assert_eq!(delivery_from(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn each_type_that_is_none_is_told_by_its_place_and_no_type_is_every_type() {
+        let read = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            taken_types("open.message_types", &names)
+        };
+        assert_eq!(read(&[]), Ok(Types::All));
+        let taken = read(&["social-work-need", "a", "a"]).expect("two types");
+        assert_eq!(taken.names().map(MessageType::as_str).collect::<Vec<_>>(), ["a", "social-work-need"]);
+        let refused = read(&["a", "", "a b", "131052-308T"]).expect_err("three are none");
+        let told: Vec<String> = refused.violations.iter().map(|v| format!("{} {}", v.field, v.fault)).collect();
+        assert_eq!(
+            told,
+            [
+                "open.message_types[1] must not be empty",
+                "open.message_types[2] may contain only A-Z a-z 0-9 . _ : / -",
+                "open.message_types[3] must not contain a personal identity code",
+            ]
+        );
+        assert!(read(&["a"; 64]).is_ok());
+        let refused = read(&["a"; 65]).expect_err("too many");
+        assert_eq!(
+            (refused.reason, refused.violations[0].field.as_ref()),
+            (Reason::InvalidField, "open.message_types")
+        );
     }
 }

@@ -3,6 +3,7 @@
 mod document;
 mod message;
 mod request;
+mod stream;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -223,12 +224,7 @@ fn member_event(event: &member::Event) -> PbKind {
     match event {
         member::Event::Heartbeat(gateway) => PbKind::Heartbeat(pb::Heartbeat { gateway: gateway.to_string() }),
         member::Event::Left(gateway) => PbKind::Left(pb::Left { gateway: gateway.to_string() }),
-        member::Event::StreamOpened(opened) => PbKind::StreamOpened(pb::StreamOpened {
-            stream: opened.stream.to_string(),
-            holder: opened.holder.to_string(),
-            responder: opened.partner.to_string(),
-            collects: opened.kind == member::StreamKind::Collects,
-        }),
+        member::Event::StreamOpened(opened) => PbKind::StreamOpened(stream::opened(opened)),
         member::Event::StreamClosed(stream) => PbKind::StreamClosed(pb::StreamClosed { stream: stream.to_string() }),
     }
 }
@@ -296,12 +292,7 @@ fn kind_from(kind: PbKind) -> Result<Kind, Unreadable> {
         }),
         PbKind::Heartbeat(beat) => Kind::Member(member::Event::Heartbeat(parse(&beat.gateway, "gateway")?)),
         PbKind::Left(left) => Kind::Member(member::Event::Left(parse(&left.gateway, "gateway")?)),
-        PbKind::StreamOpened(opened) => Kind::Member(member::Event::StreamOpened(member::StreamOpened {
-            stream: parse(&opened.stream, "stream")?,
-            holder: parse(&opened.holder, "holder")?,
-            partner: parse(&opened.responder, "responder")?,
-            kind: if opened.collects { member::StreamKind::Collects } else { member::StreamKind::Answers },
-        })),
+        PbKind::StreamOpened(opened) => Kind::Member(member::Event::StreamOpened(stream::opened_from(&opened)?)),
         PbKind::StreamClosed(closed) => Kind::Member(member::Event::StreamClosed(parse(&closed.stream, "stream")?)),
         PbKind::Runs(runs) => {
             let run = |run: pb::runs::Run| {

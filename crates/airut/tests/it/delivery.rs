@@ -116,6 +116,17 @@ async fn a_message_goes_from_one_command_to_the_other_and_both_can_say_what_beca
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn only_the_types_that_are_named_are_collected() {
+    let place = Place::start().await;
+    succeeded(&place.send(&need("1"), &["--message-id", "m-1"]).await);
+    let others = ["--once", "--wait", "1", "--type", "reduced-basic-amount", "--type", "unemployed-under-25"];
+    assert_eq!(succeeded(&place.pirkanmaa("collect", &others).await), "");
+    let both = ["--count", "1", "--type", "reduced-basic-amount", "--type", "social-work-need"];
+    assert_eq!(json_of(&place.pirkanmaa("collect", &both).await)["message"]["message_id"], "m-1");
+    ended(&place.pirkanmaa("collect", &["--type", "a b"]).await, 2, "may contain only");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn json_lines_are_sent_in_order_and_the_line_at_fault_is_named() {
     let place = Place::start().await;
     let line = |number: u32| {

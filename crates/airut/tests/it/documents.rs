@@ -391,7 +391,7 @@ async fn all_are_right_or_absent(data: &Path, gateways: &[SocketAddr], promised:
 async fn each_was_announced_once(kela: &Client, promised: &Promised) {
     let mut told: BTreeMap<String, u32> = BTreeMap::new();
     loop {
-        let pull = v1::PullRequest { max_messages: 1000, wait: None, lease: None };
+        let pull = v1::PullRequest { max_messages: 1000, ..v1::PullRequest::default() };
         let deliveries = kela.pull(&pull, PATIENCE).await.unwrap();
         if deliveries.is_empty() {
             break;

@@ -62,7 +62,7 @@ fn signed_by(data: &Data) -> ReceiptKeys {
 /// What the partner pulls, within a second.
 async fn pull(client: &Client) -> Vec<String> {
     let wait = Some(prost_types::Duration { seconds: 1, nanos: 0 });
-    let request = airut_wire::v1::PullRequest { max_messages: 16, wait, lease: None };
+    let request = airut_wire::v1::PullRequest { max_messages: 16, wait, ..airut_wire::v1::PullRequest::default() };
     let pulled = client.pull(&request, PATIENCE).await.expect("it may");
     pulled.into_iter().map(|delivery| delivery.message.unwrap().message_id).collect()
 }

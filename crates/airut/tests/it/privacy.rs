@@ -112,8 +112,11 @@ async fn send_and_reject(exchange: &Exchange, data: &Path, persons: &[String]) {
         message.payload = serde_json::to_vec(&payload).unwrap();
         kela.send(&message, &keys, PATIENCE, None).await.unwrap();
     }
-    let pull =
-        v1::PullRequest { max_messages: 2, wait: Some(prost_types::Duration { seconds: 20, nanos: 0 }), lease: None };
+    let pull = v1::PullRequest {
+        max_messages: 2,
+        wait: Some(prost_types::Duration { seconds: 20, nanos: 0 }),
+        ..v1::PullRequest::default()
+    };
     let deliveries = county.pull(&pull, PATIENCE).await.unwrap();
     assert_eq!(deliveries.len(), 2);
     let rejected = Rejected { code: "UNKNOWN_CLIENT".into(), text: REJECTION_TEXT.into() };

@@ -183,7 +183,10 @@ async fn the_metrics_have_the_names_that_the_operators_page_explains() {
     let mut send = DeliveryServiceClient::new(channel(data.path(), exchange.address, "kela").await);
     send.send(notice("n-1", &persons(data.path())[0])).await.unwrap();
     let mut collect = DeliveryServiceClient::new(channel(data.path(), exchange.address, "pirkanmaa").await);
-    let open = v1::collect_request::Message::Open(v1::collect_request::Open { credit: 1, lease: None });
+    let open = v1::collect_request::Message::Open(v1::collect_request::Open {
+        credit: 1,
+        ..v1::collect_request::Open::default()
+    });
     let open = tokio_stream::iter([v1::CollectRequest { message: Some(open) }]).chain(tokio_stream::pending());
     let mut collected = collect.collect(open).await.unwrap().into_inner();
     let delivered =

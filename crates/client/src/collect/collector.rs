@@ -20,6 +20,9 @@ pub struct CollectorSettings {
     pub credit: u32,
     /// How long a delivery may take until it is settled, from when it is offered: 1 second to 1 hour.
     pub lease: Duration,
+    /// Only messages of these types are collected, at most 64; when none is named, all. The exchange refuses what is no name of a
+    /// type.
+    pub message_types: Vec<String>,
     /// How long deliveries that were taken may take until they are settled, and these settlements confirmed, once the collector is
     /// to stop.
     pub stop_within: Duration,
@@ -35,6 +38,7 @@ impl Default for CollectorSettings {
         Self {
             credit: 256,
             lease: Duration::from_secs(30),
+            message_types: Vec::new(),
             stop_within: Duration::from_secs(10),
             patience: None,
             traceparent: None,

@@ -269,7 +269,8 @@ impl Driver {
     ) -> Result<Streaming<CollectResponse>, CallError> {
         self.told_credit = self.credit();
         let credit = i32::try_from(self.told_credit).unwrap_or(i32::MAX);
-        let open = ask::Open { credit, lease: Some(airut_wire::duration(self.settings.lease)) };
+        let lease = Some(airut_wire::duration(self.settings.lease));
+        let open = ask::Open { credit, lease, message_types: self.settings.message_types.clone() };
         let open = CollectRequest { message: Some(ask::Message::Open(open)) };
         outbound.try_send(open).expect("the channel is new and has room");
         let mut request = Request::new(ReceiverStream::new(requests));

@@ -141,6 +141,21 @@ async fn what_is_in_hand_when_a_stream_is_lost_counts_against_the_credit_of_the_
 }
 
 #[tokio::test(start_paused = true)]
+async fn every_stream_is_opened_for_the_same_types() {
+    let mut exchange = Exchange::start();
+    let message_types = vec!["social-work-need".to_owned(), "reduced-basic-amount".to_owned()];
+    let settings = CollectorSettings { message_types: message_types.clone(), ..CollectorSettings::default() };
+    let _collector = exchange.client().collector(settings, &CancellationToken::new());
+    for _ in 0..3 {
+        let mut stream = exchange.collecting.recv().await.unwrap();
+        let from::Message::Open(open) = hear(&mut stream).await else { panic!("it opens first") };
+        assert_eq!(open.message_types, message_types);
+        tell(&stream, to::Message::Opened(to::Opened { stream_id: "gateway-1/1".into() })).await;
+        exchange.cut();
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_settlement_that_could_not_be_recorded_is_said_again_after_a_while() {
     let mut exchange = Exchange::start();
     let mut collector = collector(&exchange, 3);

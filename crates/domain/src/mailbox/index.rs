@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Batch, Effects, Mailbox, Message, Phase, Totals};
 use crate::{
+    id::MessageType,
+    member::Types,
     message::{OnDead, Place},
     time::Timestamp,
 };
@@ -22,12 +24,41 @@ pub(super) struct Live {
 /// What waits for a partner.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Inbox {
-    pub(super) ready: BTreeSet<Place>,
-    pub(super) delayed: BTreeSet<(Timestamp, Place)>,
+    /// What may be offered, by its type: what nobody takes is not searched by those who take something else, however much it is.
+    pub(super) waiting: BTreeMap<MessageType, Waiting>,
     pub(super) dead: BTreeSet<Place>,
     /// How many messages of each batch have not ended.
     pub(super) open: BTreeMap<u64, u32>,
     pub(super) totals: Totals,
+}
+
+/// What may be offered of one type.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Waiting {
+    ready: BTreeSet<Place>,
+    delayed: BTreeSet<(Timestamp, Place)>,
+}
+
+impl Inbox {
+    /// What may be offered by `now` to whoever takes these types: what was returned first, then in the order of acceptance.
+    pub(super) fn offerable(&self, now: Timestamp, types: &Types) -> impl Iterator<Item = Place> {
+        let taken = self.waiting.iter().filter(|(name, _)| types.take(name)).map(|(_, waiting)| waiting);
+        let delayed = taken.clone().map(move |waiting| waiting.delayed.iter().take_while(move |(due, _)| *due <= now));
+        let due = in_order(delayed).map(|(_, place)| *place);
+        due.chain(in_order(taken.map(|waiting| waiting.ready.iter())).copied())
+    }
+}
+
+/// What several sequences have, each in order, as one in order.
+fn in_order<T: Ord>(sequences: impl Iterator<Item = impl Iterator<Item = T>>) -> impl Iterator<Item = T> {
+    let mut heads: Vec<_> = sequences.filter_map(|mut rest| rest.next().map(|head| (head, rest))).collect();
+    std::iter::from_fn(move || {
+        let first = (0..heads.len()).min_by(|one, other| heads[*one].0.cmp(&heads[*other].0))?;
+        match heads[first].1.next() {
+            Some(next) => Some(std::mem::replace(&mut heads[first].0, next)),
+            None => Some(heads.swap_remove(first).0),
+        }
+    })
 }
 
 impl Mailbox {
@@ -90,14 +121,17 @@ impl Mailbox {
         }
         let inbox = self.inboxes.get_mut(recipient).expect("it was made");
         match &message.phase {
-            Phase::Waiting { due } if first => match way {
-                Way::In if *due > time => drop(inbox.delayed.insert((*due, place))),
-                Way::In => drop(inbox.ready.insert(place)),
-                Way::Out => {
-                    inbox.delayed.remove(&(*due, place));
-                    inbox.ready.remove(&place);
+            Phase::Waiting { due } if first => {
+                let waiting = inbox.waiting.entry(batch.terms.message_type.clone()).or_default();
+                match way {
+                    Way::In if *due > time => drop(waiting.delayed.insert((*due, place))),
+                    Way::In => drop(waiting.ready.insert(place)),
+                    Way::Out => {
+                        waiting.delayed.remove(&(*due, place));
+                        waiting.ready.remove(&place);
+                    }
                 }
-            },
+            }
             Phase::Offered { until, .. } => way.set(&mut self.leases, (*until, place)),
             Phase::Dead { .. } => {
                 way.set(&mut inbox.dead, place);
@@ -184,5 +218,30 @@ impl Way {
             Self::In => *count += 1,
             Self::Out => *count -= 1,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_offered_of_several_types_comes_in_one_order() {
+        let place = |offset| Place { offset, item: 0 };
+        let at = Timestamp::from_millis;
+        let mut inbox = Inbox::default();
+        for (name, ready, delayed) in
+            [("a", [1, 4], [(7, 9), (30, 3)]), ("b", [2, 5], [(6, 8), (20, 7)]), ("c", [0, 6], [(8, 2), (9, 1)])]
+        {
+            let waiting = inbox.waiting.entry(name.parse().expect("valid")).or_default();
+            waiting.ready.extend(ready.map(place));
+            waiting.delayed.extend(delayed.map(|(due, offset)| (at(due), place(offset))));
+        }
+        let offerable = |types: &Types| inbox.offerable(at(10), types).map(|place| place.offset).collect::<Vec<_>>();
+        assert_eq!(offerable(&Types::All), [8, 9, 2, 1, 0, 1, 2, 4, 5, 6]);
+        let named = |names: &[&str]| Types::named(names.iter().map(|name| name.parse().expect("valid")).collect());
+        assert_eq!(offerable(&named(&["a", "b"])), [8, 9, 1, 2, 4, 5]);
+        assert_eq!(offerable(&named(&["c"])), [2, 1, 0, 6]);
+        assert_eq!(offerable(&named(&["d"])), [0; 0]);
     }
 }

@@ -25,6 +25,7 @@ use std::{
 use crate::{
     id::{PartnerId, StreamId},
     keys::Digest,
+    member::Types,
     message::{Offer, OnDead, OrderKey, Outcome, Place},
     query::At,
     time::Timestamp,
@@ -149,12 +150,10 @@ impl Mailbox {
         batch.message(place.item).map(|message| (batch, message))
     }
 
-    /// Messages that a partner may be offered by `now`: those that were returned first, then in the order of acceptance.
-    pub fn offerable(&self, recipient: &PartnerId, now: Timestamp) -> impl Iterator<Item = Place> {
-        let inbox = self.inboxes.get(recipient);
-        let delayed = inbox.into_iter().flat_map(|inbox| &inbox.delayed);
-        let due = delayed.take_while(move |(due, _)| *due <= now).map(|(_, place)| *place);
-        due.chain(inbox.into_iter().flat_map(|inbox| &inbox.ready).copied())
+    /// Messages of these types that a partner may be offered by `now`: those that were returned first, then in the order of
+    /// acceptance.
+    pub fn offerable(&self, recipient: &PartnerId, now: Timestamp, types: &Types) -> impl Iterator<Item = Place> {
+        self.inboxes.get(recipient).into_iter().flat_map(move |inbox| inbox.offerable(now, types))
     }
 
     /// Offers whose lease has ended by `now`, the longest ago first.

@@ -6,9 +6,10 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use airut_domain::{
-    id::{Incarnation, MessageId, PartnerId},
+    id::{Incarnation, MessageId, MessageType, PartnerId},
     keys::Digest,
     mailbox::{Batch, Effects, Known, Mailbox, Phase, Verdict, Void},
+    member::Types,
     message::{
         Accepted, Attempt, Event, Expired, Extended, Item, LeasesEnded, Offer, Offered, OnDead, OrderKey, Outcome,
         Place, REMEMBERED, Redriven, Settled, Settlement, Terms, Transferred,
@@ -232,7 +233,7 @@ fn event(draft: &Draft, model: &Model, now: Timestamp) -> Option<Event> {
             sender: partner(*sender),
             recipient: partner(*recipient),
             terms: Terms {
-                message_type: "notice".parse().expect("valid"),
+                message_type: message_type(*attempts),
                 purpose: "social-work".parse().expect("valid"),
                 legal_basis: "1301/2014".parse().expect("valid"),
                 contract_version: 1,
@@ -329,6 +330,11 @@ impl Beside {
     }
 }
 
+/// One of two types.
+fn message_type(number: u32) -> MessageType {
+    if number.is_multiple_of(2) { "notice" } else { "reminder" }.parse().expect("valid")
+}
+
 fn known(offset: u64, batch: &Batch, sender: &PartnerId, id: &MessageId) -> Option<Known> {
     let messages = (0..).zip(&batch.messages).filter_map(|(item, message)| Some((item, message.as_ref()?)));
     let (item, message) = messages.into_iter().find(|(_, message)| batch.sender == *sender && message.id == *id)?;
@@ -384,9 +390,18 @@ fn compare(model: &Model, mailbox: &Mailbox, ahead: Duration) -> Result<(), Test
     // Offers may be prepared a little before the time comes.
     let now = model.time + ahead;
     for partner in (0..PARTNERS.len()).map(partner) {
-        let mut offerable: Vec<Place> = mailbox.offerable(&partner, now).collect();
-        offerable.sort_unstable();
-        prop_assert_eq!(&offerable, &model.offerable(&partner, now), "{} may be offered", &partner);
+        let all: Vec<Place> = mailbox.offerable(&partner, now, &Types::All).collect();
+        for types in
+            [Types::All, Types::Only([message_type(0)].into()), Types::Only([message_type(0), message_type(1)].into())]
+        {
+            let mut offerable: Vec<Place> = mailbox.offerable(&partner, now, &types).collect();
+            let taken =
+                |place: &&Place| mailbox.batch(place.offset).is_some_and(|batch| types.take(&batch.terms.message_type));
+            prop_assert!(all.iter().filter(taken).eq(&offerable), "in another order than everything: {:?}", offerable);
+            offerable.sort_unstable();
+            let expected = model.offerable(&partner, now, &types);
+            prop_assert_eq!(&offerable, &expected, "{} may be offered {:?}", &partner, &types);
+        }
         let inbox = model.totals(|message| message.recipient == partner);
         prop_assert_eq!(mailbox.inbox(&partner), inbox, "the inbox of {}", &partner);
         let sent = model.totals(|message| message.sender == partner);

@@ -9,6 +9,7 @@ use airut_domain::{
     id::{Incarnation, MessageId, PartnerId, StreamId},
     keys::Digest,
     mailbox::{Known, Phase, Totals, Verdict, Void, Why},
+    member::Types,
     message::{
         Accepted, Attempt, DEAD_KEPT, Event, Item, LONGEST_WAIT, Offer, OnDead, OrderKey, Outcome, Place, REMEMBERED,
         Settlement, Terms,
@@ -146,10 +147,11 @@ impl Model {
         message.is_out_of_order() || !self.messages.iter().filter(earlier).any(Message::is_in_the_way)
     }
 
-    /// What may be offered to the partner.
-    pub(crate) fn offerable(&self, recipient: &PartnerId, now: Timestamp) -> Vec<Place> {
+    /// What of these types may be offered to the partner.
+    pub(crate) fn offerable(&self, recipient: &PartnerId, now: Timestamp, types: &Types) -> Vec<Place> {
         let due = |message: &Message| matches!(message.phase, Phase::Waiting { due } if due <= now);
-        let offerable = |message: &&Message| message.recipient == *recipient && due(message) && self.is_first(message);
+        let theirs = |message: &Message| message.recipient == *recipient && types.take(&message.terms.message_type);
+        let offerable = |message: &&Message| theirs(message) && due(message) && self.is_first(message);
         self.messages.iter().filter(offerable).map(|message| message.place).collect()
     }
 

@@ -8,6 +8,7 @@ use std::{
 use airut_domain::{
     id::{MessageId, MessageType, PartnerId, StreamId},
     mailbox::{Batch, Known, Message, Phase, Totals, Verdict, Void},
+    member::Types,
     message::{Offer, Place, Terms},
     partition::{Partition, Position},
     time::Timestamp,
@@ -156,28 +157,29 @@ impl Folds {
         }
     }
 
-    /// Messages that a stream may offer the partner now, at most so many, of one partition: those that `mine` says are its own,
-    /// or that nobody has offered for a while. `mine` is given the message's place, and since when it has been due.
+    /// Messages of these types that the partner may be offered now, at most so many, of one partition: those that `mine` says are
+    /// for the asker to offer. `mine` is given the message's place and type, and since when it has been due.
     pub(crate) fn offerable(
         &self,
         partition: Partition,
         partner: &PartnerId,
+        types: &Types,
         now: Timestamp,
         limit: usize,
-        mine: impl Fn(Place, Timestamp) -> bool,
+        mut mine: impl FnMut(Place, &MessageType, Timestamp) -> bool,
     ) -> Vec<Place> {
+        let types = if planted!(TypesForgotten) { &Types::All } else { types };
         let shared = self.lock();
         let mailbox = shared.state.mailboxes.of(partition);
-        let due = |place: Place| {
-            let (_, message) = mailbox.message(place)?;
+        let mut is_mine = |place: Place| {
+            let Some((batch, message)) = mailbox.message(place) else { return false };
             match message.phase {
-                Phase::Waiting { due } if now < message.expires => Some(due),
-                Phase::Waiting { .. } | Phase::Offered { .. } | Phase::Delivered { .. } | Phase::Dead { .. } => None,
+                Phase::Waiting { due } if now < message.expires => mine(place, &batch.terms.message_type, due),
+                Phase::Waiting { .. } | Phase::Offered { .. } | Phase::Delivered { .. } | Phase::Dead { .. } => false,
             }
         };
-        let offerable =
-            mailbox.offerable(partner, now).filter(|place| due(*place).is_some_and(|due| mine(*place, due)));
-        offerable.take(limit).collect()
+        let offerable = mailbox.offerable(partner, now, types);
+        offerable.filter(|place| is_mine(*place)).take(limit).collect()
     }
 
     /// Of these offers, those that the stream has no more: settled, lapsed or passed on.

@@ -35,7 +35,7 @@ type Rows = BTreeMap<QueryKey, (Partition, Query)>;
 const MOST_CHANGED: usize = 200_000;
 
 /// How this build writes the file. A file written in another way is not read.
-const FORMAT: [u8; 1] = [4];
+const FORMAT: [u8; 1] = [5];
 
 const OPEN: &str = "query_open";
 const DAY: &str = "query_day_";

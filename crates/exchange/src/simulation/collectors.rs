@@ -86,7 +86,12 @@ impl Stream {
     ) {
         let mut credit = if self.manner == Manner::Diligent { 64 } else { 1 + dice.below(8) };
         let lease = Duration::from_millis(1_000 + dice.below(7_000));
-        let open = ask::Open { credit: i32::try_from(credit).unwrap(), lease: Some(airut_wire::duration(lease)) };
+        let types = if self.manner == Manner::Diligent { Vec::new() } else { types(dice) };
+        let open = ask::Open {
+            credit: i32::try_from(credit).unwrap(),
+            lease: Some(airut_wire::duration(lease)),
+            message_types: types.clone(),
+        };
         self.say(ask::Message::Open(open)).await;
         let mut id = String::new();
         let mut fresh = true;
@@ -111,7 +116,8 @@ impl Stream {
                 told::Message::Delivery(delivery) => {
                     let (stream, credit) = (Some(id.as_str()), usize::try_from(credit).unwrap());
                     let (life, partner) = (&self.life, self.partner);
-                    let pushed = Pushed { life, partner, stream, credit, fresh, delivery: &delivery };
+                    let (types, delivered) = (types.as_slice(), &delivery);
+                    let pushed = Pushed { life, partner, stream, types, credit, fresh, delivery: delivered };
                     self.run.deliveries.lock().unwrap().pushed(&pushed);
                     self.deal_with(dice, delivery, lease);
                 }
@@ -172,6 +178,17 @@ impl Stream {
             }
         });
     }
+}
+
+/// What it takes: mostly everything, now and then one type alone, or one that its partner does not get.
+fn types(dice: &mut Dice) -> Vec<String> {
+    let named: &[&str] = match dice.below(10) {
+        0..7 => &[],
+        7 => &["notice"],
+        8 => &["blocking-notice", "dead-letter-notice"],
+        _ => &["notice", "rumour"],
+    };
+    named.iter().map(|name| (*name).to_owned()).collect()
 }
 
 /// What a collector does with a delivery.
@@ -301,7 +318,9 @@ pub(super) async fn puller(run: Run, partner: &'static str) {
             max_messages: i32::try_from(most).unwrap(),
             wait: Some(airut_wire::duration(dice.up_to(Duration::from_secs(4)))),
             lease: Some(airut_wire::duration(lease)),
+            message_types: types(&mut dice),
         };
+        let types = request.message_types.clone();
         let (reply, pulled) = oneshot::channel();
         let gateway = life.gateway.clone();
         // Who crashes or has no more patience does not hear what it gets: it leaves as a caller does who is cut off.
@@ -310,7 +329,7 @@ pub(super) async fn puller(run: Run, partner: &'static str) {
         let Some(Ok(pulled)) = life.answer(pulled).await else { continue };
         for delivery in &pulled.deliveries {
             let credit = usize::try_from(most).unwrap();
-            let pushed = Pushed { life: &life, partner, stream: None, credit, fresh: true, delivery };
+            let pushed = Pushed { life: &life, partner, stream: None, types: &types, credit, fresh: true, delivery };
             let mut deliveries = run.deliveries.lock().unwrap();
             deliveries.pushed(&pushed);
             deliveries.done("pulled");

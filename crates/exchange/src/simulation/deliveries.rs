@@ -4,7 +4,7 @@
 //! - What is pushed is on record as offered to that stream, and is that message to the byte; it is pushed by a registry read
 //!   lately, within a right that was in force at some time of the last ten seconds, with a higher attempt number than before.
 //! - It is pushed no more once an acceptance of it was confirmed to anybody, nor while it is another collector's. A collector has
-//!   at most as many as its credit.
+//!   at most as many as its credit, and is pushed only what it said it takes.
 //! - Whatever is told of a settlement, an extension, a transfer or a redrive is what the records say.
 //! - Of one ordering key the messages are taken in in the order of their acceptance, and those of one stream are accepted in the
 //!   order in which they were sent. A dead letter is passed over, or waited for, as its type says.
@@ -111,6 +111,8 @@ pub(super) struct Pushed<'a> {
     pub(super) partner: &'a str,
     /// The stream; none for a pull.
     pub(super) stream: Option<&'a str>,
+    /// What its collector takes; everything when there is none.
+    pub(super) types: &'a [String],
     pub(super) credit: usize,
     /// Whether it has just been pushed; otherwise it has waited for a slow reader.
     pub(super) fresh: bool,
@@ -398,7 +400,7 @@ impl Deliveries {
     }
 
     fn check_pushed(&mut self, pushed: &Pushed<'_>) -> Result<(), String> {
-        let Pushed { life, partner, stream, credit, fresh, delivery } = *pushed;
+        let Pushed { life, partner, stream, types, credit, fresh, delivery } = *pushed;
         let now = self.ground.now();
         let (partition, offer) = airut_wire::delivery_from(&delivery.delivery_id).ok_or("no delivery id")?;
         let at = (partition, offer.place);
@@ -425,6 +427,9 @@ impl Deliveries {
             (offer.number.try_into().unwrap(), message.sender.as_str(), format_place(position, Some(offer.place.item)));
         if said != expected || delivery.accept_time != Some(airut_wire::timestamp(message.accepted)) {
             return Err("pushed with a wrong attempt, sender, time or position".into());
+        }
+        if !types.is_empty() && !types.iter().any(|name| name == message.terms.message_type.as_str()) {
+            return Err("pushed to a collector that does not take its type".into());
         }
         if fresh && !life.gateway.folds().registry_is_current(life.gateway.world.now()) {
             return Err("pushed without having read the registry lately".into());

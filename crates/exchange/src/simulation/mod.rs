@@ -204,7 +204,7 @@ fn the_same_seed_gives_the_same_log_byte_for_byte() {
 }
 
 /// Bugs that can be planted, and what must be said of each when it is found.
-const BUGS: [(Play, Bug, &str); 40] = [
+const BUGS: [(Play, Bug, &str); 41] = [
     (Play::Queries, Bug::StaleRegistry, "without having read the registry lately"),
     (Play::Queries, Bug::RightNotRechecked, "given beyond the right"),
     (Play::Queries, Bug::RepeatUnrecorded, "given again without a record of it"),
@@ -226,6 +226,7 @@ const BUGS: [(Play, Bug, &str); 40] = [
     (Play::Messages, Bug::PushedWithoutRight, "pushed beyond the right"),
     (Play::Messages, Bug::PushedByStaleRegistry, "pushed without having read the registry lately"),
     (Play::Messages, Bug::OthersBodyPushed, "another message was pushed than is on record"),
+    (Play::Messages, Bug::TypesForgotten, "pushed to a collector that does not take its type"),
     (Play::Messages, Bug::CreditExceeded, "pushed beyond the credit"),
     (Play::Messages, Bug::NotGivenBack, "has left, and still holds"),
     (Play::Messages, Bug::SettledUnrecorded, "told None 1, on record"),

@@ -11,7 +11,7 @@ use std::{
 };
 
 use airut_domain::{
-    id::StreamId,
+    id::{MessageType, StreamId},
     mailbox::{Batch, Message, Phase},
     member::{Event, StreamKind, StreamOpened},
     message::{Offer, Place, Terms},
@@ -24,7 +24,7 @@ use airut_wire::v1::{self, collect_request::Message as From, collect_response as
 use tokio::sync::mpsc;
 
 use super::{
-    offer::{Collects, MOST_OFFERED, Ready, Shares, partitions},
+    offer::{Collects, MOST_OFFERED, Ready, StreamShares, partitions},
     settle::MOST_AT_ONCE,
 };
 use crate::{
@@ -146,6 +146,7 @@ impl Gateway {
         };
         let credit = credit("open.credit", open.credit)?;
         let lease = airut_wire::lease("open.lease", open.lease)?;
+        let types = airut_wire::taken_types("open.message_types", &open.message_types)?;
         let recipient = collecting.collector.id().clone();
         let stream = self.new_stream("")?;
         let opened = StreamOpened {
@@ -153,6 +154,7 @@ impl Gateway {
             holder: self.incarnation.clone(),
             partner: recipient.clone(),
             kind: StreamKind::Collects,
+            types: types.clone(),
         };
         self.folds.attach(opened.clone(), None);
         let announced = self.propose(Partition::only(Topic::Members), Event::StreamOpened(opened), None, "").await;
@@ -167,7 +169,7 @@ impl Gateway {
         let (done, words) = mpsc::channel(MOST_UNDER_WAY + Topic::Messages.partitions() as usize);
         let collector = Collector {
             gateway: self.clone(),
-            collects: Collects { recipient, stream, lease },
+            collects: Collects { recipient, stream, lease, types },
             traceparent: collecting.traceparent.clone(),
             credit,
             outstanding: BTreeMap::new(),
@@ -264,7 +266,7 @@ impl Collector {
             return;
         }
         let streams = gateway.folds.streams_of(&self.collects.recipient, StreamKind::Collects);
-        let shares = Shares::new(self.collects.stream.as_str(), streams.iter().map(|opened| opened.stream.as_str()));
+        let mut shares = StreamShares::new(self.collects.stream.clone(), streams);
         let patience = gateway.world.jittered(OWNER_FIRST);
         let all = partitions().cycle().skip(self.first as usize).take(Topic::Messages.partitions() as usize);
         self.first = (self.first + 1) % Topic::Messages.partitions();
@@ -279,11 +281,12 @@ impl Collector {
                 continue;
             }
             let resting = &self.resting;
-            let mine = |place: Place, due| {
-                let own = shares.is_own(partition, place) || now.since(due) >= patience;
+            let mine = |place: Place, message_type: &MessageType, due| {
+                let own = now.since(due) >= patience || shares.is_own(partition, place, message_type);
                 own && !resting.contains(&(partition, place))
             };
-            let found = gateway.folds.offerable(partition, &self.collects.recipient, now, room.min(MOST_OFFERED), mine);
+            let Collects { recipient, types, .. } = &self.collects;
+            let found = gateway.folds.offerable(partition, recipient, types, now, room.min(MOST_OFFERED), mine);
             let granted = gateway.granted(&self.collects.recipient, partition, found);
             if granted.is_empty() {
                 continue;

@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use airut_domain::{
     delivery,
-    id::{PartnerId, StreamId},
+    id::{MessageType, PartnerId, StreamId},
     keys::Digest,
+    member::{StreamOpened, Types},
     message::{Attempt, LeasesEnded, Offer, Offered, Place, Terms},
     partition::{Partition, Position, Topic},
     time::Timestamp,
@@ -38,6 +39,7 @@ pub(crate) struct Collects {
     pub(crate) recipient: PartnerId,
     pub(crate) stream: StreamId,
     pub(crate) lease: Duration,
+    pub(crate) types: Types,
 }
 
 impl Gateway {
@@ -194,6 +196,28 @@ impl Shares {
         let weight = |stream: u64| mixed(stream ^ mixed(message));
         let own = weight(self.own);
         self.others.iter().all(|other| weight(*other) < own)
+    }
+}
+
+/// Which messages are a stream's to offer: each is for one of the streams that take its type, as far as is known of them.
+pub(crate) struct StreamShares {
+    own: StreamId,
+    streams: Vec<StreamOpened>,
+    by_type: BTreeMap<MessageType, Shares>,
+}
+
+impl StreamShares {
+    pub(crate) const fn new(own: StreamId, streams: Vec<StreamOpened>) -> Self {
+        Self { own, streams, by_type: BTreeMap::new() }
+    }
+
+    pub(crate) fn is_own(&mut self, partition: Partition, place: Place, message_type: &MessageType) -> bool {
+        if let Some(shares) = self.by_type.get(message_type) {
+            return shares.is_own(partition, place);
+        }
+        let taking = self.streams.iter().filter(|opened| opened.types.take(message_type));
+        let shares = Shares::new(self.own.as_str(), taking.map(|opened| opened.stream.as_str()));
+        self.by_type.entry(message_type.clone()).or_insert(shares).is_own(partition, place)
     }
 }
 

@@ -45,7 +45,8 @@ impl Gateway {
         };
         let wait = wait.ok_or_else(|| field("wait", "must be at most 30 seconds".to_owned()))?;
         let lease = airut_wire::lease("lease", request.lease)?;
-        let collects = Collects { recipient: collector.id().clone(), stream: self.new_stream(PULLED)?, lease };
+        let types = airut_wire::taken_types("message_types", &request.message_types)?;
+        let collects = Collects { recipient: collector.id().clone(), stream: self.new_stream(PULLED)?, lease, types };
         let changes = self.folds.collecting(&collects.recipient);
         let pulled = self.pull_within(&collects, most, &changes, wait, left).await;
         drop(changes);
@@ -128,7 +129,8 @@ impl Gateway {
         let mut pulled = Vec::new();
         for partition in partitions() {
             let room = (most - pulled.len()).min(MOST_OFFERED);
-            let found = self.folds.offerable(partition, &collects.recipient, now, room, |_, _| true);
+            let Collects { recipient, types, .. } = collects;
+            let found = self.folds.offerable(partition, recipient, types, now, room, |_, _, _| true);
             let granted = self.granted(&collects.recipient, partition, found);
             if granted.is_empty() {
                 continue;

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use airut_domain::{
     id::StreamId,
     keys::{Digest, commitment},
-    member::{Event, StreamKind, StreamOpened},
+    member::{Event, StreamKind, StreamOpened, Types},
     minimise::minimise,
     partition::{Partition, Position, Topic},
     query::{Answered, NotDisclosed, QueryKey, WhyNot},
@@ -118,6 +118,7 @@ impl Gateway {
             holder: self.incarnation.clone(),
             partner: responder.clone(),
             kind: StreamKind::Answers,
+            types: Types::All,
         };
         self.folds.attach(opened.clone(), Some(sender));
         let opened = Event::StreamOpened(opened);

@@ -23,15 +23,15 @@ use crate::{
     support::{Sandbox, message, partners, soon, suspended},
 };
 
-type Client<S> = DeliveryServiceClient<DeliveryServiceServer<S>>;
+pub(crate) type Client<S> = DeliveryServiceClient<DeliveryServiceServer<S>>;
 
-fn client(sandbox: &Sandbox, at: usize, partner: &'static str) -> Client<impl DeliveryService> {
+pub(crate) fn client(sandbox: &Sandbox, at: usize, partner: &'static str) -> Client<impl DeliveryService> {
     let caller_of: airut_exchange::CallerOf = Arc::new(move |_, registry| identified(registry, partner));
     DeliveryServiceClient::new(delivery_service(sandbox.gateways[at].clone(), caller_of))
 }
 
 /// A collector's side of its stream. It leaves when it is dropped.
-struct Collector {
+pub(crate) struct Collector {
     says: mpsc::Sender<v1::CollectRequest>,
     hears: Streaming<v1::CollectResponse>,
     /// Deliveries that came while something else was waited for.
@@ -40,10 +40,14 @@ struct Collector {
 
 impl Collector {
     async fn open(sandbox: &Sandbox, at: usize, partner: &'static str, credit: i32) -> Self {
+        let open = ask::Open { credit, ..ask::Open::default() };
+        Self::open_as(sandbox, at, partner, open).await
+    }
+
+    pub(crate) async fn open_as(sandbox: &Sandbox, at: usize, partner: &'static str, open: ask::Open) -> Self {
         let (says, said) = mpsc::channel(64);
         let mut client = client(sandbox, at, partner);
-        let open = ask::Message::Open(ask::Open { credit, lease: None });
-        says.send(v1::CollectRequest { message: Some(open) }).await.unwrap();
+        says.send(v1::CollectRequest { message: Some(ask::Message::Open(open)) }).await.unwrap();
         let hears = soon(client.collect(ReceiverStream::new(said))).await.unwrap().into_inner();
         let mut collector = Self { says, hears, came: VecDeque::new() };
         assert!(matches!(collector.hear().await, told::Message::Opened(_)));
@@ -54,7 +58,7 @@ impl Collector {
         soon(self.hears.message()).await.unwrap().expect("the stream is open").message.unwrap()
     }
 
-    async fn delivery(&mut self) -> v1::Delivery {
+    pub(crate) async fn delivery(&mut self) -> v1::Delivery {
         if let Some(delivery) = self.came.pop_front() {
             return delivery;
         }
@@ -65,11 +69,11 @@ impl Collector {
     }
 
     /// Whether nothing comes for this long.
-    async fn hears_nothing(&mut self, time: Duration) -> bool {
+    pub(crate) async fn hears_nothing(&mut self, time: Duration) -> bool {
         self.came.is_empty() && tokio::time::timeout(time, self.hears.message()).await.is_err()
     }
 
-    async fn settle(&mut self, delivery: &v1::Delivery, how: How) -> v1::SettlementResult {
+    pub(crate) async fn settle(&mut self, delivery: &v1::Delivery, how: How) -> v1::SettlementResult {
         let settlement = v1::Settlement { delivery_id: delivery.delivery_id.clone(), outcome: Some(how) };
         let settlements = ask::Message::Settlements(ask::Settlements { settlements: vec![settlement] });
         self.says.send(v1::CollectRequest { message: Some(settlements) }).await.unwrap();
@@ -83,19 +87,19 @@ impl Collector {
     }
 }
 
-fn accepted() -> How {
+pub(crate) fn accepted() -> How {
     How::Accepted(Accepted {})
 }
 
-fn id(delivery: &v1::Delivery) -> &str {
+pub(crate) fn id(delivery: &v1::Delivery) -> &str {
     &delivery.message.as_ref().unwrap().message_id
 }
 
-fn keyed(id: &str, key: &str) -> v1::SendRequest {
+pub(crate) fn keyed(id: &str, key: &str) -> v1::SendRequest {
     v1::SendRequest { ordering_key: key.into(), ..message(id) }
 }
 
-async fn send(sandbox: &Sandbox, message: v1::SendRequest) -> v1::Receipt {
+pub(crate) async fn send(sandbox: &Sandbox, message: v1::SendRequest) -> v1::Receipt {
     soon(client(sandbox, 0, "kela").send(message)).await.unwrap().into_inner().receipt.unwrap()
 }
 
@@ -108,7 +112,7 @@ fn steps(tracked: &v1::TrackResponse) -> Vec<&'static str> {
     tracked.steps.iter().map(|step| step.kind().as_str_name().trim_start_matches("KIND_")).collect()
 }
 
-fn reason(status: &tonic::Status) -> Reason {
+pub(crate) fn reason(status: &tonic::Status) -> Reason {
     airut_wire::reason_of(status).expect("a reason")
 }
 
@@ -196,7 +200,7 @@ async fn each_fault_is_told_by_its_field_and_nothing_is_half_accepted() {
     }
     for credit in [-1, 65_537, i32::MAX] {
         let (says, said) = mpsc::channel(1);
-        let open = ask::Message::Open(ask::Open { credit, lease: None });
+        let open = ask::Message::Open(ask::Open { credit, ..ask::Open::default() });
         says.send(v1::CollectRequest { message: Some(open) }).await.unwrap();
         let mut hears =
             soon(client(&sandbox, 0, "pirkanmaa").collect(ReceiverStream::new(said))).await.unwrap().into_inner();
@@ -204,7 +208,7 @@ async fn each_fault_is_told_by_its_field_and_nothing_is_half_accepted() {
         assert!(refused.message().contains("open.credit must be 0 to 65536"), "{refused}");
     }
     for max_messages in [-1, 0, 1001] {
-        let pull = v1::PullRequest { max_messages, wait: None, lease: None };
+        let pull = v1::PullRequest { max_messages, ..v1::PullRequest::default() };
         let refused = soon(client(&sandbox, 0, "pirkanmaa").pull(pull)).await.unwrap_err();
         assert!(refused.message().contains("max_messages must be 1 to 1000"), "{refused}");
     }
@@ -444,12 +448,12 @@ async fn who_can_not_hold_a_stream_pulls_and_settles() {
     let sandbox = Sandbox::start().await;
     let mut county = client(&sandbox, 0, "pirkanmaa");
     let wait = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
-    let pull = v1::PullRequest { max_messages: 10, wait: wait(1), lease: None };
-    assert_eq!(soon(county.pull(pull)).await.unwrap().into_inner().deliveries, []);
+    let pull = v1::PullRequest { max_messages: 10, wait: wait(1), ..v1::PullRequest::default() };
+    assert_eq!(soon(county.pull(pull.clone())).await.unwrap().into_inner().deliveries, []);
     for number in 0..3 {
         send(&sandbox, message(&format!("m-{number}"))).await;
     }
-    let deliveries = soon(county.pull(pull)).await.unwrap().into_inner().deliveries;
+    let deliveries = soon(county.pull(pull.clone())).await.unwrap().into_inner().deliveries;
     assert_eq!(deliveries.len(), 3);
     let settle = |delivery: &v1::Delivery| v1::Settlement {
         delivery_id: delivery.delivery_id.clone(),
@@ -462,7 +466,7 @@ async fn who_can_not_hold_a_stream_pulls_and_settles() {
     let again = v1::PullRequest { wait: wait(30), ..pull };
     let mut deliveries = Vec::new();
     while deliveries.is_empty() {
-        deliveries = soon(county.pull(again)).await.unwrap().into_inner().deliveries;
+        deliveries = soon(county.pull(again.clone())).await.unwrap().into_inner().deliveries;
     }
     assert_eq!(deliveries[0].attempt, 2);
 }
@@ -471,8 +475,11 @@ async fn who_can_not_hold_a_stream_pulls_and_settles() {
 async fn a_gateway_that_stops_waits_for_no_pull_to_have_something() {
     let sandbox = Sandbox::start().await;
     let mut county = client(&sandbox, 0, "pirkanmaa");
-    let pull =
-        v1::PullRequest { max_messages: 10, wait: Some(airut_wire::duration(Duration::from_secs(30))), lease: None };
+    let pull = v1::PullRequest {
+        max_messages: 10,
+        wait: Some(airut_wire::duration(Duration::from_secs(30))),
+        ..v1::PullRequest::default()
+    };
     let pulled = tokio::spawn(async move { soon(county.pull(pull)).await });
     tokio::time::sleep(Duration::from_millis(1)).await;
     let began = tokio::time::Instant::now();
@@ -486,9 +493,12 @@ async fn who_left_while_its_pull_waited_is_given_nothing() {
     let sandbox = Sandbox::start().await;
     let mut county = client(&sandbox, 0, "pirkanmaa");
     let mut leaves = client(&sandbox, 0, "pirkanmaa");
-    let pull =
-        v1::PullRequest { max_messages: 10, wait: Some(airut_wire::duration(Duration::from_secs(30))), lease: None };
-    let left = tokio::time::timeout(Duration::from_millis(100), leaves.pull(pull)).await;
+    let pull = v1::PullRequest {
+        max_messages: 10,
+        wait: Some(airut_wire::duration(Duration::from_secs(30))),
+        ..v1::PullRequest::default()
+    };
+    let left = tokio::time::timeout(Duration::from_millis(100), leaves.pull(pull.clone())).await;
     assert!(left.is_err(), "nothing waits yet");
     send(&sandbox, message("m-1")).await;
     let deliveries = soon(county.pull(pull)).await.unwrap().into_inner().deliveries;
@@ -634,7 +644,7 @@ async fn what_was_pulled_is_not_given_to_whoever_was_suspended_meanwhile() {
     sandbox.caught_up().await;
     sandbox.faults(Faults { acknowledgement_delay: Duration::from_secs(20), ..Faults::default() });
     let mut county = client(&sandbox, 0, "pirkanmaa");
-    let pull = v1::PullRequest { max_messages: 10, wait: None, lease: None };
+    let pull = v1::PullRequest { max_messages: 10, ..v1::PullRequest::default() };
     let pulled = tokio::spawn(async move { soon(county.pull(pull)).await });
     tokio::time::sleep(Duration::from_millis(1)).await;
     sandbox.faults(Faults::default());

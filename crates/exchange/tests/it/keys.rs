@@ -42,8 +42,11 @@ async fn send(sandbox: &Sandbox, id: &str) -> Result<v1::Receipt, Reason> {
 
 /// What `pirkanmaa` pulls, waiting for it for a while.
 async fn pull(sandbox: &Sandbox) -> Vec<v1::Delivery> {
-    let request =
-        v1::PullRequest { max_messages: 16, wait: Some(airut_wire::duration(Duration::from_secs(5))), lease: None };
+    let request = v1::PullRequest {
+        max_messages: 16,
+        wait: Some(airut_wire::duration(Duration::from_secs(5))),
+        ..v1::PullRequest::default()
+    };
     soon(client(sandbox, "pirkanmaa").pull(request)).await.unwrap().into_inner().deliveries
 }
 

@@ -15,6 +15,7 @@ mod partners;
 mod reception;
 mod refusals;
 
+mod collected_types;
 mod delivery;
 mod documents;
 mod edge;

@@ -105,6 +105,7 @@ async fn streams_that_died_with_their_gateway_are_passed_over_one_after_the_othe
             holder: "gateway-dead".parse().unwrap(),
             kind: airut_domain::member::StreamKind::Answers,
             partner: "kela".parse().unwrap(),
+            types: airut_domain::member::Types::All,
         };
         dead.append(Partition::only(Topic::Members), Event::StreamOpened(opened), None, "").await.unwrap();
     }

@@ -149,6 +149,7 @@ pub(crate) fn entry(number: u64) -> (Partition, Kind) {
                 holder: "gateway-1".parse().unwrap(),
                 partner: "kela".parse().unwrap(),
                 kind: member::StreamKind::Answers,
+                types: member::Types::All,
             };
             (Partition::only(Topic::Members), Kind::Member(member::Event::StreamOpened(opened)))
         }
