@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, fmt, str::FromStr, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    delivery::{Quota, Right},
+    delivery::{Direction, Quota, Right},
     id::{Benefit, LegalBasis, PartnerId, Purpose},
     identity_code::IdentityCode,
     keys::Digest,
@@ -308,6 +308,16 @@ impl Partner {
         let clashes = self.certificates.iter().enumerate().filter(|(_, known)| taken(known));
         let fault = |c| Fault { field: format!("certificate[{c}]"), fault: "is another partner's already".to_owned() };
         clashes.map(|(c, _)| fault(c)).collect()
+    }
+
+    /// Whether it receives a type of messages that the other one receives too.
+    pub fn receives_what(&self, other: &Self) -> bool {
+        let receives = |partner: &Self, name: &_| {
+            let mut rights = partner.deliveries.iter().filter(|right| right.direction == Direction::Receive);
+            rights.any(|right| right.message_types.contains(name))
+        };
+        let own = self.deliveries.iter().filter(|right| right.direction == Direction::Receive);
+        own.flat_map(|right| &right.message_types).any(|name| receives(other, name))
     }
 
     /// Whether its contracts or rights name the other one: as who answers, or as one to send to or to receive from.

@@ -168,10 +168,11 @@ impl Registry {
         self.partners.values().map(Arc::as_ref)
     }
 
-    /// Every other active partner with whom this one's own contracts and rights let it exchange anything, by id.
+    /// Every other active partner with whom this one's own contracts and rights let it exchange anything, and those that receive something it receives
+    /// too, to which what was misrouted may be passed on; by id.
     pub fn counterparts<'a>(&'a self, of: &'a Partner) -> impl Iterator<Item = &'a Partner> {
         let partners = self.entries().map(|entry| &entry.partner);
-        partners.filter(|other| other.id != of.id && other.state == State::Active && of.deals_with(other))
+        partners.filter(|other| other.id != of.id && other.state == State::Active && (of.deals_with(other) || of.receives_what(other)))
     }
 
     /// Puts an entry in its place.

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use time::{Date, Month, Weekday};
+use time::{Date, Month, PrimitiveDateTime, Time, Weekday};
 
 use crate::time::Timestamp;
 
@@ -65,6 +65,16 @@ fn easter(year: i32) -> Date {
 /// The day in Finland at this moment.
 pub fn today(now: Timestamp) -> Date {
     (now + offset(now)).date()
+}
+
+/// The day and the time of day that clocks in Finland show at this moment.
+pub fn wall_clock(now: Timestamp) -> PrimitiveDateTime {
+    let local = now + offset(now);
+    let seconds = u32::try_from(local.as_millis().div_euclid(1000).rem_euclid(86_400)).unwrap_or(0);
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    let part = |part: u32| u8::try_from(part).unwrap_or(0);
+    let time = Time::from_hms(part(hours), part(minutes), part(seconds)).unwrap_or(Time::MIDNIGHT);
+    PrimitiveDateTime::new(local.date(), time)
 }
 
 /// When the day is over in Finland.
@@ -148,5 +158,11 @@ mod tests {
         assert_eq!(end_of(date!(2026 - 03 - 29)), at("2026-03-29T21:00:00Z"));
         assert_eq!(end_of(date!(2026 - 10 - 24)), at("2026-10-24T21:00:00Z"));
         assert_eq!(end_of(date!(2026 - 10 - 25)), at("2026-10-25T22:00:00Z"));
+    }
+    #[test]
+    fn clocks_show_finlands_time() {
+        let shown = |text: &str| wall_clock(parse_timestamp(text).expect("a moment")).to_string();
+        assert_eq!(shown("2026-11-27T21:59:59Z"), "2026-11-27 23:59:59.0");
+        assert_eq!(shown("2026-07-01T21:00:00Z"), "2026-07-02 0:00:00.0");
     }
 }

@@ -282,6 +282,9 @@ fn counterparts_are_the_other_active_partners_that_contracts_and_rights_name() {
     // Its own kind too: one is no counterpart of oneself.
     pirkanmaa.deliveries.push(right(Direction::Send, &["kind:wellbeing-services-county"]));
     pirkanmaa.deliveries.push(right(Direction::Receive, &["helsinki", "nobody"]));
+    // It receives what pirkanmaa does, so what is misrouted may be passed on to it.
+    let mut espoo = county("espoo", Kind::Municipality);
+    espoo.deliveries.push(right(Direction::Receive, &["kela"]));
     let away = Partner { state: State::Suspended, ..county("uusimaa", Kind::WellbeingServicesCounty) };
     let registry = registry_of(&[
         pirkanmaa,
@@ -290,11 +293,12 @@ fn counterparts_are_the_other_active_partners_that_contracts_and_rights_name() {
         county("kela", Kind::Kela),
         county("helsinki", Kind::Municipality),
         county("elo", Kind::PensionProvider),
+        espoo,
     ]);
     let counterparts = |id: &str| -> Vec<&str> {
         let of = &registry.get(&id.parse().expect("valid")).expect("it is there").partner;
         registry.counterparts(of).map(|partner| partner.id.as_str()).collect()
     };
-    assert_eq!(counterparts("pirkanmaa"), ["helsinki", "kainuu", "kela"]);
+    assert_eq!(counterparts("pirkanmaa"), ["espoo", "helsinki", "kainuu", "kela"]);
     assert_eq!(counterparts("kela"), [""; 0], "what others may do is not its own right");
 }
