@@ -98,6 +98,7 @@ struct ServeOptions {
 enum RoleName {
     Gateway,
     Ledger,
+    Desk,
     Register,
 }
 
@@ -106,6 +107,7 @@ impl From<RoleName> for Role {
         match name {
             RoleName::Gateway => Self::Gateway,
             RoleName::Ledger => Self::Ledger,
+            RoleName::Desk => Self::Desk,
             RoleName::Register => Self::Register,
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! `AIRUT__TLS__KEY=/run/secrets/key` sets `key` in `[tls]`. Values are read as TOML where they are TOML, else as text.
 
+pub(crate) mod desk;
+
 use std::{
     collections::BTreeSet,
     fmt, fs, io,
@@ -51,6 +53,8 @@ pub struct Config {
     pub ledger: LedgerConfig,
     /// The reference responder.
     pub register: RegisterConfig,
+    /// The web client, where it is among the roles.
+    pub desk: Option<airut_desk::Settings>,
     /// Logs and traces.
     pub telemetry: TelemetryConfig,
 }
@@ -63,6 +67,8 @@ pub enum Role {
     Gateway,
     /// The tree, its checkpoints and proofs.
     Ledger,
+    /// The web client.
+    Desk,
     /// The reference responder.
     Register,
 }
@@ -73,6 +79,7 @@ impl Role {
         match self {
             Self::Gateway => "gateway",
             Self::Ledger => "ledger",
+            Self::Desk => "desk",
             Self::Register => "register",
         }
     }
@@ -215,6 +222,7 @@ struct Raw {
     documents: DocumentsConfig,
     ledger: LedgerConfig,
     register: RegisterConfig,
+    desk: desk::RawDesk,
     telemetry: TelemetryConfig,
 }
 
@@ -235,6 +243,7 @@ impl Default for Raw {
             documents: DocumentsConfig::default(),
             ledger: LedgerConfig::default(),
             register: RegisterConfig::default(),
+            desk: desk::RawDesk::default(),
             telemetry: TelemetryConfig::default(),
         }
     }
@@ -420,7 +429,7 @@ fn set(table: &mut toml::Table, keys: &[String], value: toml::Value) -> Result<(
 fn check(raw: Raw, roles: &[Role], mut faults: Vec<String>) -> Result<Config, Faults> {
     let roles: BTreeSet<Role> = if roles.is_empty() { raw.roles } else { roles.iter().copied().collect() };
     if roles.is_empty() {
-        faults.push("roles: at least one of gateway, ledger, register".to_owned());
+        faults.push("roles: at least one of gateway, ledger, desk, register".to_owned());
     }
     let listen = address(&mut faults, "listen", &raw.listen);
     let metrics_listen = raw.metrics_listen.as_deref().map(|text| address(&mut faults, "metrics_listen", text));
@@ -468,6 +477,7 @@ fn check(raw: Raw, roles: &[Role], mut faults: Vec<String>) -> Result<Config, Fa
             faults.push("register.persons: must be 1 to 1000000".to_owned());
         }
     }
+    let desk = roles.contains(&Role::Desk).then(|| desk::check(raw.desk, &raw.data, is_gateway, &mut faults));
     if raw.documents.scan_command.first().is_some_and(String::is_empty) {
         faults.push("documents.scan_command: must begin with a program".to_owned());
     }
@@ -498,6 +508,7 @@ fn check(raw: Raw, roles: &[Role], mut faults: Vec<String>) -> Result<Config, Fa
         documents: raw.documents,
         ledger: raw.ledger,
         register: raw.register,
+        desk,
         telemetry: raw.telemetry,
     })
 }

@@ -2,7 +2,10 @@
 //!
 //! Certificates and keys are throwaway, persons synthetic. The data directory holds everything: delete it to start afresh.
 
+mod officials;
+
 use std::{
+    collections::BTreeSet,
     fs, io,
     net::SocketAddr,
     os::unix::fs::DirBuilderExt,
@@ -20,7 +23,7 @@ use clap::Args;
 
 use crate::{
     cli,
-    config::{Config, DocumentsConfig, Keys, LedgerConfig, LogConfig, RegisterConfig, Role, TelemetryConfig, Tls},
+    config::{self, Config, DocumentsConfig, Keys, LedgerConfig, LogConfig, RegisterConfig, Role, TelemetryConfig, Tls},
     magic::{self, Magic},
     node::Node,
     partners,
@@ -54,6 +57,9 @@ pub struct Options {
     /// Where gRPC is served: 127.0.0.1:7443, or with --once any free port.
     #[arg(long)]
     pub listen: Option<SocketAddr>,
+    /// Where the desk is served, on this machine alone: 127.0.0.1:8080, or with --once nowhere.
+    #[arg(long)]
+    pub desk_listen: Option<SocketAddr>,
     /// Where Prometheus may fetch metrics: 127.0.0.1:9464, or with --once nowhere.
     #[arg(long)]
     pub metrics_listen: Option<SocketAddr>,
@@ -157,8 +163,13 @@ impl Layout {
     /// The configuration that runs all roles on it.
     pub fn config(&self, options: &Options) -> Config {
         let pki = self.dir.join("pki");
+        let desk = options.desk_listen.or((!options.once).then_some(([127, 0, 0, 1], 8080).into()));
+        let desk = desk.map(|listen| self.desk(listen));
+        let mut roles: BTreeSet<Role> = [Role::Gateway, Role::Ledger, Role::Register].into();
+        roles.extend(desk.is_some().then_some(Role::Desk));
         Config {
-            roles: [Role::Gateway, Role::Ledger, Role::Register].into(),
+            roles,
+            desk,
             listen: options.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], if options.once { 0 } else { 7443 }))),
             metrics_listen: options.metrics_listen.or((!options.once).then_some(([127, 0, 0, 1], 9464).into())),
             data: self.dir.clone(),
@@ -190,6 +201,21 @@ impl Layout {
                 otlp_endpoint: options.otlp_endpoint.clone(),
             },
         }
+    }
+
+    /// The desk, at which one may be any of the synthetic officials.
+    fn desk(&self, listen: SocketAddr) -> airut_desk::Settings {
+        let offices = officials::ORGANISATIONS.map(|id| {
+            let (ca, certificate, key) = self.partner_files(&id.parse().expect("a partner's id"));
+            let collect = if id == "kela" { officials::COLLECTED_BY_KELA.map(str::to_owned).into() } else { BTreeSet::new() };
+            airut_desk::OfficeSettings {
+                id: id.to_owned(),
+                exchange: airut_client::Settings::new("", ca, certificate, key),
+                receipt_keys: self.dir.join("pki/receipt-keys.txt"),
+                collect,
+            }
+        });
+        config::desk::of_dev(listen, &self.dir, offices.to_vec(), officials::officials())
     }
 
     pub(crate) fn objects(&self) -> PathBuf {
@@ -297,6 +323,7 @@ fn welcome(layout: &Layout, node: &Node, metrics: Option<SocketAddr>) -> String 
     format!(
         "Airut, a message exchange between public organisations. Everything here is synthetic.
 
+  desk     {desk}  (choose who to be: officials of Kela, two counties and Helsinki)
   gRPC     https://{address}  (mTLS; certificates in {data}/pki)
   metrics  {metrics}
   persons  {data}/persons.txt  ({PERSONS} synthetic identity codes, one a line)
@@ -332,6 +359,7 @@ and, once this has been stopped with Ctrl-C:
 
   {program} ledger verify{data_option}
 ",
+        desk = node.desk_address().map(|desk| format!("http://{desk}")).unwrap_or_default(),
         options = format_args!("{data_option}{server}"),
         metrics = metrics.map(|address| format!("http://{address}/metrics")).unwrap_or_default(),
     )

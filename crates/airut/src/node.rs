@@ -67,6 +67,7 @@ pub struct Node {
     ledger: Option<RunningLedger>,
     server: Option<JoinHandle<Result<(), tonic::transport::Error>>>,
     register: Option<JoinHandle<()>>,
+    desk: Option<airut_desk::Running>,
     /// What runs beside: gauges, health, reloads, trimming.
     tasks: TaskTracker,
     /// Takes no more calls.
@@ -117,6 +118,7 @@ impl Node {
             ledger: None,
             server: None,
             register: None,
+            desk: None,
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
             stopping: CancellationToken::new(),
@@ -132,7 +134,20 @@ impl Node {
         if config.roles.contains(&Role::Register) {
             node.register = Some(start_register(config, node.address, &world, node.stopping.clone()).await?);
         }
+        if let Some(settings) = &config.desk {
+            let (mut settings, clock) = (settings.clone(), world.clock().clone());
+            for office in settings.offices.iter_mut().filter(|office| office.exchange.server.is_empty()) {
+                office.exchange.server = node.address.context("desk.server")?.to_string();
+            }
+            let started = airut_desk::Running::start(settings, airut_desk::Now::new(move || clock.now())).await;
+            node.desk = Some(started.context("desk")?);
+        }
         Ok(node)
+    }
+
+    /// Where the desk is served, where it is among the roles.
+    pub fn desk_address(&self) -> Option<SocketAddr> {
+        self.desk.as_ref().map(airut_desk::Running::address)
     }
 
     /// Starts what is called from outside: gateway, ledger, or both.
@@ -172,7 +187,7 @@ impl Node {
                 self.gateway = Some(gateway.clone());
                 gateway.reception().clone()
             }
-            Role::Ledger | Role::Register => self.follow_registry(config, &log, &author, world).await?,
+            Role::Ledger | Role::Desk | Role::Register => self.follow_registry(config, &log, &author, world).await?,
         };
         let (strangers, refused) = mpsc::channel(STRANGERS);
         let (clock, registry) = (world.clock().clone(), reception.registry_handle());
@@ -266,6 +281,9 @@ impl Node {
         self.health.set_service_status("", ServingStatus::NotServing).await;
         self.closing.cancel();
         self.stopping.cancel();
+        if let Some(desk) = self.desk.take() {
+            desk.stop().await;
+        }
         if let Some(register) = self.register.take() {
             end(register, "register").await;
         }

@@ -1,0 +1,137 @@
+// What pages do beyond what they do without this: keep up to date, warn before the session ends, count characters, show how far a file is.
+"use strict";
+(() => {
+  const body = document.body;
+  const byId = (id) => document.getElementById(id);
+  const show = (id, shown) => { const one = byId(id); if (one) one.hidden = !shown; };
+
+  // Changes, for as long as the page is looked at: browsers hold only so many connections to one address.
+  let source = null;
+  let seen = false;
+  const news = (kind) => {
+    htmx.trigger(body, "desk:" + kind);
+    for (const note of document.querySelectorAll(`[data-watch="${kind}"]`)) note.hidden = false;
+  };
+  const refresh = () => ["requests", "documents", "notices"].forEach((kind) => htmx.trigger(body, "desk:" + kind));
+  const listen = () => {
+    if (source || !body.dataset.live || document.visibilityState !== "visible") return;
+    source = new EventSource(body.dataset.live);
+    source.addEventListener("all", () => {
+      show("live-lost", false);
+      // What was missed while nobody listened.
+      if (seen) refresh();
+      seen = true;
+      body.dataset.connected = "yes";
+    });
+    for (const kind of ["requests", "documents", "notices"]) source.addEventListener(kind, () => news(kind));
+    source.addEventListener("link", () => fetchLink());
+    source.addEventListener("over", () => { stop(); location.reload(); });
+    source.onerror = () => {
+      show("live-lost", true);
+      body.dataset.connected = "no";
+      if (source && source.readyState === EventSource.CLOSED) { source = null; setTimeout(listen, 5000); }
+    };
+  };
+  const stop = () => { if (source) { source.close(); source = null; } };
+  const fetchLink = () => htmx.ajax("GET", location.pathname.split("/").slice(0, 2).join("/") + "/", { target: "#link", select: "#link", swap: "outerHTML" });
+  document.addEventListener("visibilitychange", () => (document.visibilityState === "visible" ? listen() : stop()));
+  addEventListener("pagehide", stop);
+  addEventListener("pageshow", listen);
+
+  // The focus stays where it was when a list is shown anew.
+  let focused = null;
+  body.addEventListener("htmx:beforeSwap", () => {
+    const on = document.activeElement;
+    focused = on && on !== body ? { id: on.id, href: on.getAttribute("href"), name: on.getAttribute("name") } : null;
+  });
+  body.addEventListener("htmx:afterSettle", () => {
+    if (!focused || document.activeElement !== body) return;
+    const same = focused.id ? byId(focused.id)
+      : focused.href ? document.querySelector(`#main a[href="${CSS.escape(focused.href)}"], #main a[href="${focused.href.replace(/"/g, "")}"]`)
+      : focused.name ? document.querySelector(`#main [name="${CSS.escape(focused.name)}"]`) : null;
+    (same || byId("main")).focus({ preventScroll: true });
+    focused = null;
+  });
+  // An answer that is no page of the list, such as one for signing in, does not take the list's place.
+  body.addEventListener("htmx:responseError", (event) => { if (event.detail.xhr.status === 503) show("live-lost", true); });
+
+  // The session ends when it is not used: two minutes before, who reads on can say so.
+  const idle = Number(body.dataset.idle || 0) * 1000;
+  let ends = Date.now() + idle;
+  if (idle) {
+    setInterval(() => show("session-ends", Date.now() > ends - 120000 && Date.now() < ends), 1000);
+    byId("stay").addEventListener("click", async () => {
+      const form = new URLSearchParams({ csrf: body.dataset.csrf });
+      const kept = await fetch(body.dataset.stay, { method: "POST", body: form });
+      if (kept.ok) { ends = Date.now() + idle; show("session-ends", false); byId("main").focus(); }
+    });
+    body.addEventListener("htmx:afterRequest", () => { ends = Date.now() + idle; });
+  }
+
+  // What is wrong with a form is where one is.
+  const errors = byId("errors") || byId("result");
+  if (errors) errors.focus();
+
+  const count = (area) => {
+    const shown = byId("count-" + area.name);
+    if (!shown) return;
+    const most = Number(area.dataset.most);
+    const length = [...area.value.trim()].length;
+    shown.textContent = shown.dataset.text.replace("LENGTH", length).replace("MOST", most);
+    shown.classList.toggle("over", length > most);
+  };
+  body.addEventListener("input", (event) => { if (event.target.matches("textarea[data-most]")) count(event.target); });
+  document.querySelectorAll("textarea[data-most]").forEach(count);
+  body.addEventListener("click", (event) => { if (event.target.closest("[data-print]")) print(); });
+
+  // Files may be dropped, and how far they are is shown. Without this the form is sent as any other.
+  for (const form of document.querySelectorAll("form.upload")) {
+    const input = form.querySelector("input[type=file]");
+    const drop = form.querySelector(".drop");
+    const bar = form.querySelector("progress");
+    const said = form.querySelector(".upload-said");
+    for (const kind of ["dragover", "dragleave", "drop"]) {
+      drop.addEventListener(kind, (event) => { event.preventDefault(); drop.classList.toggle("over", kind === "dragover"); });
+    }
+    drop.addEventListener("drop", (event) => { input.files = event.dataTransfer.files; });
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      const sending = new XMLHttpRequest();
+      const button = form.querySelector("button");
+      const failed = () => { said.textContent = said.dataset.failed; bar.hidden = true; button.disabled = false; };
+      button.disabled = true;
+      bar.hidden = false;
+      said.textContent = bar.getAttribute("aria-label");
+      sending.upload.addEventListener("progress", (at) => { if (at.lengthComputable) bar.value = (100 * at.loaded) / at.total; });
+      sending.addEventListener("error", failed);
+      sending.addEventListener("load", () => {
+        const answer = new DOMParser().parseFromString(sending.responseText, "text/html");
+        const keep = form.dataset.keep;
+        if (sending.status === 200 && keep && answer.querySelector(keep)) return attached(form, answer, keep, bar, button, input, said);
+        if (sending.status === 200 && !keep) { location.assign(sending.responseURL); return; }
+        const fault = answer.querySelector("#errors, .error, main h1");
+        failed();
+        if (fault) said.textContent = fault.textContent.trim();
+      });
+      sending.open("POST", form.action);
+      sending.send(new FormData(form));
+    });
+  }
+  // What was attached shows in the answer's form, in which everything typed stays.
+  const attached = (form, answer, keep, bar, button, input, said) => {
+    const here = document.querySelector(keep);
+    const typed = new Map([...here.querySelectorAll("textarea, input[type=text], input[type=date], select")].map((one) => [one.name, one.value]));
+    here.replaceWith(document.importNode(answer.querySelector(keep), true));
+    for (const [name, value] of typed) {
+      const one = document.querySelector(`${keep} [name="${CSS.escape(name)}"]`);
+      if (one) { one.value = value; if (one.matches("textarea")) count(one); }
+    }
+    const done = answer.querySelector(".done");
+    said.textContent = done ? done.textContent : "";
+    bar.hidden = true;
+    bar.value = 0;
+    button.disabled = false;
+    input.value = "";
+  };
+  listen();
+})();
