@@ -1,5 +1,5 @@
 //! What tests share: a throwaway PKI ([`Pki`]), a real Kafka ([`kafka`]), a real
-//! S3 server ([`S3`]), waits that have a bound ([`eventually`]) and
+//! S3 server ([`S3`]), a real [`Browser`], waits that have a bound ([`eventually`]) and
 //! parts of the machine that may be missing ([`available`]).
 //!
 //! Everything here panics where a test should fail. Nothing here stands in for a part of the exchange: tests use the
@@ -23,6 +23,10 @@ mod s3;
 pub use s3::S3;
 
 pub mod kafka;
+
+mod browser;
+pub use browser::{Browser, By, Violation, Window, WindowOptions};
+pub use fantoccini::key::Key;
 
 use std::time::Duration;
 
