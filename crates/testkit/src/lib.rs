@@ -1,5 +1,5 @@
 //! What tests share: a throwaway PKI ([`Pki`]), a real Kafka ([`kafka`]), a real
-//! S3 server ([`S3`]), a real [`Browser`], waits that have a bound ([`eventually`]) and
+//! S3 server ([`S3`]), a real [`Browser`], a real identity provider ([`keycloak`]), waits that have a bound ([`eventually`]) and
 //! parts of the machine that may be missing ([`available`]).
 //!
 //! Everything here panics where a test should fail. Nothing here stands in for a part of the exchange: tests use the
@@ -27,6 +27,8 @@ pub mod kafka;
 mod browser;
 pub use browser::{Browser, By, Violation, Window, WindowOptions};
 pub use fantoccini::key::Key;
+
+pub mod keycloak;
 
 use std::time::Duration;
 
