@@ -12,7 +12,7 @@ mod desk;
 
 mod office;
 mod official;
-mod oidc;
+pub mod oidc;
 mod session;
 mod store;
 
@@ -24,7 +24,7 @@ pub use desk::{Desk, Running, StartError};
 pub use language::Language;
 pub use office::{Office, OfficeSettings, OpenError};
 pub use official::{Official, Role};
-pub use oidc::{OidcError, OidcSettings};
+pub use oidc::OidcSettings;
 pub use session::Limits;
 pub use settings::{Now, Settings, SignIn};
 pub use store::{KeyFault, SealingKey};

@@ -49,7 +49,7 @@ pub(crate) struct After {
 }
 
 /// What a sign-in at the provider has to remember.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct UnderWay {
     begun: Begun,
     language: String,

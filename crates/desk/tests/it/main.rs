@@ -1,0 +1,5 @@
+//! The desk from outside.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod oidc;
