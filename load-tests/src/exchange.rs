@@ -331,7 +331,14 @@ pub(crate) fn configuration(
 /// Starts `airut dev` on the directory.
 fn dev(data: &Path, listen: &str) -> anyhow::Result<Process> {
     let mut command = airut()?;
-    command.arg("dev").arg("--data").arg(data).args(["--listen", listen, "--metrics-listen", "127.0.0.1:0"]);
+    command.arg("dev").arg("--data").arg(data).args([
+        "--listen",
+        listen,
+        "--metrics-listen",
+        "127.0.0.1:0",
+        "--desk-listen",
+        "127.0.0.1:0",
+    ]);
     Process::start(command, |line| {
         let (_, rest) = line.split_once("gRPC     https://")?;
         rest.split_whitespace().next().map(str::to_owned)

@@ -29,7 +29,14 @@ fn start(data: &Path) -> (Running, String) {
     let airut = Path::new(env!("CARGO_BIN_EXE_airut-load")).with_file_name("airut");
     assert!(airut.exists(), "build with --workspace");
     let mut command = Command::new(airut);
-    command.arg("dev").arg("--data").arg(data).args(["--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"]);
+    command.arg("dev").arg("--data").arg(data).args([
+        "--listen",
+        "127.0.0.1:0",
+        "--metrics-listen",
+        "127.0.0.1:0",
+        "--desk-listen",
+        "127.0.0.1:0",
+    ]);
     let mut running = Running(command.stdout(Stdio::piped()).spawn().unwrap());
     let mut lines = BufReader::new(running.0.stdout.take().unwrap()).lines().map(Result::unwrap);
     let line = lines.find(|line| line.contains("https://")).expect("it says where it serves");

@@ -23,7 +23,9 @@ use clap::Args;
 
 use crate::{
     cli,
-    config::{self, Config, DocumentsConfig, Keys, LedgerConfig, LogConfig, RegisterConfig, Role, TelemetryConfig, Tls},
+    config::{
+        self, Config, DocumentsConfig, Keys, LedgerConfig, LogConfig, RegisterConfig, Role, TelemetryConfig, Tls,
+    },
     magic::{self, Magic},
     node::Node,
     partners,
@@ -207,7 +209,8 @@ impl Layout {
     fn desk(&self, listen: SocketAddr) -> airut_desk::Settings {
         let offices = officials::ORGANISATIONS.map(|id| {
             let (ca, certificate, key) = self.partner_files(&id.parse().expect("a partner's id"));
-            let collect = if id == "kela" { officials::COLLECTED_BY_KELA.map(str::to_owned).into() } else { BTreeSet::new() };
+            let collect =
+                if id == "kela" { officials::COLLECTED_BY_KELA.map(str::to_owned).into() } else { BTreeSet::new() };
             airut_desk::OfficeSettings {
                 id: id.to_owned(),
                 exchange: airut_client::Settings::new("", ca, certificate, key),

@@ -1,11 +1,6 @@
 //! The desk as a process's part: its offices, its sessions, its addresses.
 
-use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use airut_domain::time::Timestamp;
 use axum::{
@@ -29,7 +24,9 @@ use crate::{
     settings::{Now, Settings, SignIn},
     store::{self, Feedback, KeyFault, SealingKey, Store},
     web::{
-        assets, fault::Fault, guard, live,
+        assets,
+        fault::Fault,
+        guard, live,
         serve::{self, TlsError},
     },
 };
@@ -112,7 +109,8 @@ impl Running {
         let key = SealingKey::open_or_create(&settings.key)?;
         let general = Store::open(&settings.dir.join("desk.sqlite"), key)?;
         let tls = settings.tls.as_ref().map(|(certificate, key)| serve::acceptor(certificate, key)).transpose()?;
-        let listener = serve::bind(settings.listen).await.map_err(|cause| StartError::Listen(settings.listen, cause))?;
+        let listener =
+            serve::bind(settings.listen).await.map_err(|cause| StartError::Listen(settings.listen, cause))?;
         let address = listener.local_addr().map_err(|cause| StartError::Listen(settings.listen, cause))?;
         let provider = match &settings.sign_in {
             SignIn::Choose(_) => None,

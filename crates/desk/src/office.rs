@@ -20,13 +20,13 @@ use tokio::sync::{broadcast, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use requests::Mirror;
-pub use rights::Rights;
 pub(crate) use rights::REQUESTS;
+pub use rights::Rights;
 
 use crate::{
     official::Official,
     settings::Now,
-    store::{Action, End, Looked, SealingKey, Sealed, Store},
+    store::{Action, End, Looked, Sealed, SealingKey, Store},
 };
 
 /// How long an official waits for the exchange at most.

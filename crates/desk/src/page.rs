@@ -39,13 +39,7 @@ impl Pages {
         let page = page.clamp(1, last);
         let joined = if address.contains('?') { '&' } else { '?' };
         let to = |page: usize| format!("{address}{joined}page={page}");
-        Self {
-            page,
-            last,
-            total,
-            before: (page > 1).then(|| to(page - 1)),
-            after: (page < last).then(|| to(page + 1)),
-        }
+        Self { page, last, total, before: (page > 1).then(|| to(page - 1)), after: (page < last).then(|| to(page + 1)) }
     }
 
     /// Which page it is.

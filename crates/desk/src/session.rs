@@ -177,7 +177,8 @@ impl Sessions {
     /// Forgets what is long over.
     pub fn sweep(&self, now: Timestamp) {
         let forgotten = self.limits.idle + DRAFT_KEPT;
-        self.sessions().retain(|_, session| now.since(session.used) < forgotten && now < session.visitor.ends + DRAFT_KEPT);
+        self.sessions()
+            .retain(|_, session| now.since(session.used) < forgotten && now < session.visitor.ends + DRAFT_KEPT);
         self.sign_ins().retain(|_, (since, _)| now.since(*since) < SIGN_IN_WITHIN);
     }
 

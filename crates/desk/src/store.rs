@@ -114,9 +114,13 @@ impl Store {
         self.with(move |file, _| {
             let conflict = match take_over {
                 TakeOver::No => "DO NOTHING",
-                TakeOver::Yes => "DO UPDATE SET subject = excluded.subject, name = excluded.name, since = excluded.since",
+                TakeOver::Yes => {
+                    "DO UPDATE SET subject = excluded.subject, name = excluded.name, since = excluded.since"
+                }
             };
-            let sql = format!("INSERT INTO claim (object, subject, name, since) VALUES (?1, ?2, ?3, ?4) ON CONFLICT {conflict}");
+            let sql = format!(
+                "INSERT INTO claim (object, subject, name, since) VALUES (?1, ?2, ?3, ?4) ON CONFLICT {conflict}"
+            );
             file.execute(&sql, params![object, by.subject, by.name, by.since.as_millis()])?;
             Ok(claimed(file, &object)?.unwrap_or(by))
         })
@@ -142,7 +146,8 @@ impl Store {
     /// See [`Error`].
     pub async fn unclaim(&self, object: &str) -> Result<(), Error> {
         let object = object.to_owned();
-        self.with(move |file, _| Ok(file.execute("DELETE FROM claim WHERE object = ?1", params![object]).map(drop)?)).await
+        self.with(move |file, _| Ok(file.execute("DELETE FROM claim WHERE object = ?1", params![object]).map(drop)?))
+            .await
     }
 
     /// Who has claimed an object.
@@ -190,7 +195,10 @@ impl Store {
         let (object, case_id) = (object.to_owned(), case_id.to_owned());
         self.with(move |file, key| {
             let sealed = key.seal(&object, &case_id);
-            file.execute("INSERT OR REPLACE INTO known_case (object, sealed) VALUES (?1, ?2)", params![object, sealed])?;
+            file.execute(
+                "INSERT OR REPLACE INTO known_case (object, sealed) VALUES (?1, ?2)",
+                params![object, sealed],
+            )?;
             Ok(())
         })
         .await

@@ -172,7 +172,9 @@ impl Registry {
     /// too, to which what was misrouted may be passed on; by id.
     pub fn counterparts<'a>(&'a self, of: &'a Partner) -> impl Iterator<Item = &'a Partner> {
         let partners = self.entries().map(|entry| &entry.partner);
-        partners.filter(|other| other.id != of.id && other.state == State::Active && (of.deals_with(other) || of.receives_what(other)))
+        partners.filter(|other| {
+            other.id != of.id && other.state == State::Active && (of.deals_with(other) || of.receives_what(other))
+        })
     }
 
     /// Puts an entry in its place.

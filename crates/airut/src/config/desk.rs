@@ -134,7 +134,11 @@ pub(crate) fn of_dev(
 ) -> Settings {
     let RawDesk { idle_minutes, session_hours, largest_document_mib, .. } = RawDesk::default();
     let hours = |hours: u64| Duration::from_secs(3600 * hours);
-    let limits = Limits { idle: hours(1) * u32::try_from(idle_minutes).unwrap_or(30) / 60, absolute: hours(session_hours), ..Limits::default() };
+    let limits = Limits {
+        idle: hours(1) * u32::try_from(idle_minutes).unwrap_or(30) / 60,
+        absolute: hours(session_hours),
+        ..Limits::default()
+    };
     Settings {
         listen,
         tls: None,
@@ -172,7 +176,9 @@ fn sign_in(raw: Option<OidcSettings>, faults: &mut Vec<String>) -> SignIn {
             SignIn::Provider(settings)
         }
         None => {
-            faults.push("desk.sign_in: an OpenID Connect provider is required: issuer, client_id, client_secret".to_owned());
+            faults.push(
+                "desk.sign_in: an OpenID Connect provider is required: issuer, client_id, client_secret".to_owned(),
+            );
             // Nobody: with a fault nothing is started.
             SignIn::Choose(Vec::new())
         }

@@ -423,7 +423,16 @@ async fn whatever_is_cut_and_killed_a_document_is_stored_right_or_not_at_all() {
     let address = SocketAddr::from(([127, 0, 0, 1], free_ports(1)[0]));
     let at = |data: &Data| {
         let mut dev = airut();
-        dev.args(["dev", "--listen", &address.to_string(), "--metrics-listen", "127.0.0.1:0", "--data"]);
+        dev.args([
+            "dev",
+            "--listen",
+            &address.to_string(),
+            "--metrics-listen",
+            "127.0.0.1:0",
+            "--desk-listen",
+            "127.0.0.1:0",
+            "--data",
+        ]);
         dev.arg(data.path());
         dev
     };

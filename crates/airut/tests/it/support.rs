@@ -54,7 +54,18 @@ pub(crate) struct Said {
 /// `airut dev` on this data directory, on ports that the system chooses.
 pub(crate) fn dev(data: &Path) -> Command {
     let mut command = airut();
-    command.args(["dev", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--data"]).arg(data);
+    command
+        .args([
+            "dev",
+            "--listen",
+            "127.0.0.1:0",
+            "--metrics-listen",
+            "127.0.0.1:0",
+            "--desk-listen",
+            "127.0.0.1:0",
+            "--data",
+        ])
+        .arg(data);
     command
 }
 

@@ -49,10 +49,11 @@ impl Rights {
 
     /// The reasons for which benefits may be looked up.
     pub fn query_reasons(&self) -> Vec<Why> {
-        let whys = self.partner.contracts.iter().map(|contract| Why {
-            purpose: contract.purpose.clone(),
-            legal_basis: contract.legal_basis.clone(),
-        });
+        let whys = self
+            .partner
+            .contracts
+            .iter()
+            .map(|contract| Why { purpose: contract.purpose.clone(), legal_basis: contract.legal_basis.clone() });
         whys.collect::<BTreeSet<_>>().into_iter().collect()
     }
 

@@ -9,8 +9,8 @@ use krilla::{
     Document, SerializeSettings,
     color::rgb,
     configure::{Archival, ConfigurationBuilder},
-    geom::Point,
     destination::XyzDestination,
+    geom::Point,
     metadata::{DateTime, Metadata},
     num::NormalizedF32,
     outline::{Outline, OutlineNode},
@@ -19,7 +19,10 @@ use krilla::{
     tagging::{Artifact, ArtifactType, ContentTag, SpanTag, Tag, TagGroup, TagKind, TagTree},
     text::{Font, TextDirection},
 };
-use skrifa::{FontRef, MetadataProvider, instance::{LocationRef, Size}};
+use skrifa::{
+    FontRef, MetadataProvider,
+    instance::{LocationRef, Size},
+};
 
 use super::request::{Shown, ShownStep};
 use crate::{language::Texts, web::visit::Caller};
@@ -257,7 +260,10 @@ fn laid_out(faces: &[Face; 2], blocks: &[(Block, String)]) -> (Vec<Line>, usize)
 fn known(faces: &[Face; 2], face: usize, text: &str) -> String {
     let Ok(font) = FontRef::new(faces[face].data) else { return String::new() };
     let signs = font.charmap();
-    text.chars().map(|c| if c == '\t' { ' ' } else { c }).map(|c| if signs.map(c).is_some() { c } else { '?' }).collect()
+    text.chars()
+        .map(|c| if c == '\t' { ' ' } else { c })
+        .map(|c| if signs.map(c).is_some() { c } else { '?' })
+        .collect()
 }
 
 /// Lines that fit beside the margins. A word that is longer than a line is cut.

@@ -304,8 +304,7 @@ pub(crate) async fn file(
 }
 
 async fn fetch(caller: &Caller, item: &Item) -> Result<Fetching, Fault> {
-    let (_, body, _) =
-        caller.office.store.document(&item.sender, &item.object_id).await?.ok_or(Fault::NotFound)?;
+    let (_, body, _) = caller.office.store.document(&item.sender, &item.object_id).await?.ok_or(Fault::NotFound)?;
     let why = Why { purpose: body.purpose, legal_basis: body.legal_basis };
     let asked = FetchDocumentRequest {
         sender: item.sender.clone(),
@@ -395,10 +394,8 @@ pub(super) fn download(name: &str, media_type: &str, body: Body) -> Response {
 
 /// A file's name in a header (RFC 6266, RFC 8187): whatever is in it stays in it.
 fn disposition(kind: &str, name: &str) -> HeaderValue {
-    let plain: String = name
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || " .-_()".contains(c) { c } else { '_' })
-        .collect();
+    let plain: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || " .-_()".contains(c) { c } else { '_' }).collect();
     let text = format!("{kind}; filename=\"{plain}\"; filename*=UTF-8''{}", encoded(name));
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("attachment"))
 }
@@ -686,8 +683,7 @@ async fn send_one(caller: &Caller, together: &Together, mut upload: Upload, obje
         sha256: upload.sha256.clone(),
     };
     let unreachable = || t.named("not-sent-file-unreachable", &upload.name);
-    let about =
-        About { person: &together.subject_id, purpose: &together.why.purpose, case_id: &together.case_id };
+    let about = About { person: &together.subject_id, purpose: &together.why.purpose, case_id: &together.case_id };
     let named = format!("document/{}/{document_id}", office.id);
     let entered = office.enter(&caller.official, Action::SentDocument, &named, about).await;
     let entry = entered.map_err(|_| unreachable())?;
@@ -746,7 +742,10 @@ mod tests {
     fn a_files_name_stays_within_its_header() {
         let header = disposition("attachment", "päätös \"1\".pdf\r\nSet-Cookie: x");
         let text = header.to_str().unwrap();
-        assert!(text.starts_with("attachment; filename=\"p__t_s _1_.pdf__Set-Cookie_ x\"; filename*=UTF-8''p%C3%A4"), "{text}");
+        assert!(
+            text.starts_with("attachment; filename=\"p__t_s _1_.pdf__Set-Cookie_ x\"; filename*=UTF-8''p%C3%A4"),
+            "{text}"
+        );
         assert!(!text.contains(['\r', '\n']));
     }
 

@@ -76,9 +76,7 @@ fn row(caller: &Caller, entry: Access) -> Row {
     let outcome = match entry.outcome.as_deref() {
         Some("done") => t.of("outcome-done"),
         Some("unknown") | None => t.of("outcome-unknown"),
-        Some(code) => {
-            t.find(&format!("reason-{code}")).unwrap_or_else(|| t.named("outcome-refused", code))
-        }
+        Some(code) => t.find(&format!("reason-{code}")).unwrap_or_else(|| t.named("outcome-refused", code)),
     };
     Row {
         time: t.moment(entry.time),

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use airut_domain::{time::format_date, working_day};
 use airut_wire::v1::{self, Category, Matter, QueryBenefitsRequest, matter::Content, withheld};
 use askama::Template;
 use axum::response::{IntoResponse, Response};
-use airut_domain::{time::format_date, working_day};
 
 use super::{
     requests::CASE,
@@ -141,9 +141,8 @@ fn query_form(caller: &Caller, given: Fields, sent: Sent) -> Result<(Form, Asked
     let mut form = Form::new(t, given, sent);
     let subject_id = form.identity_code("person");
     let name = |why: &Why| format!("{} {}", why.purpose, why.legal_basis);
-    let label = |why: &Why| {
-        t.with("query-reason", &[("purpose", &t.word("purpose", &why.purpose)), ("act", &why.legal_basis)])
-    };
+    let label =
+        |why: &Why| t.with("query-reason", &[("purpose", &t.word("purpose", &why.purpose)), ("act", &why.legal_basis)]);
     let chosen = form.choice("purpose", reasons.iter().map(|why| (name(why), label(why))).collect(), Needed::Yes);
     let case_id = form.line("case", CASE, Needed::Yes);
     let choices = CATEGORIES.map(|category| (i32::from(category).to_string(), t.of(category_key(category))));

@@ -544,7 +544,8 @@ async fn command_form(
         Doing::Cancel => form.area("reason", REMARK, Needed::No),
     };
     let case = form.line("case", CASE, Needed::Yes);
-    let contact = if matches!(doing, Doing::Close | Doing::Cancel) { v1::Contact::default() } else { contact(&mut form) };
+    let contact =
+        if matches!(doing, Doing::Close | Doing::Cancel) { v1::Contact::default() } else { contact(&mut form) };
     let (command_id, version) = (String::new(), 0);
     Ok((form, Command { why, case, text, due, responder, document_ids, contact, command_id, version }))
 }
@@ -589,8 +590,7 @@ async fn carry_out(
             client.return_information_request(&give_back, DEADLINE).await
         }
         Doing::Close => {
-            let close =
-                v1::CloseInformationRequestRequest { request_id, command_id, context, text, expected_version };
+            let close = v1::CloseInformationRequestRequest { request_id, command_id, context, text, expected_version };
             client.close_information_request(&close, DEADLINE).await
         }
         Doing::Transfer => {

@@ -1,11 +1,11 @@
 //! Information requests: the list, which keeps its place in its address, finding those about a person, and putting a new one.
 
-use askama::Template;
 use airut_domain::{time::format_date, working_day};
 use airut_wire::v1::{
     self, CreateInformationRequestRequest, InformationRequest, InformationRequestKind as Kind,
     ListInformationRequestsRequest, Period,
 };
+use askama::Template;
 use axum::{
     extract::Query,
     response::{IntoResponse, Redirect, Response},
@@ -113,7 +113,9 @@ pub(crate) async fn list(caller: Caller, Query(place): Query<Place>) -> Result<R
     let mut shown: Vec<&InformationRequest> =
         fitting.into_iter().filter(|request| in_tab(request, tab, &office.id)).collect();
     sort_by(&mut shown, sort, &rights, &office.id);
-    let with = |tab: &str, sort: &str| address(&caller, &Place { tab: tab.into(), sort: sort.into(), page: 0, ..place_of(&place) });
+    let with = |tab: &str, sort: &str| {
+        address(&caller, &Place { tab: tab.into(), sort: sort.into(), page: 0, ..place_of(&place) })
+    };
     let here = with(tab, sort);
     let pages = Pages::new(place.page, shown.len(), &here);
     let skipped = (pages.page - 1) * PAGE;
@@ -255,17 +257,14 @@ pub(crate) async fn create(caller: Caller, fields: Fields) -> Result<Response, F
     }
 }
 
-fn create_form(
-    caller: &Caller,
-    given: Fields,
-    sent: Sent,
-) -> Result<(Form, CreateInformationRequestRequest), Fault> {
+fn create_form(caller: &Caller, given: Fields, sent: Sent) -> Result<(Form, CreateInformationRequestRequest), Fault> {
     let rights = caller.office.rights();
     if rights.is_empty() {
         return Err(Fault::Unreachable);
     }
     let (why, responders) = rights.sends(REQUESTS).ok_or(Fault::Forbidden)?;
-    let owned = |pairs: Vec<(&str, &str)>| pairs.into_iter().map(|(id, name)| (id.to_owned(), name.to_owned())).collect();
+    let owned =
+        |pairs: Vec<(&str, &str)>| pairs.into_iter().map(|(id, name)| (id.to_owned(), name.to_owned())).collect();
     let t = caller.texts();
     let mut form = Form::new(t, given, sent);
     let responder = form.choice("responder", owned(responders), Needed::Yes);
@@ -282,10 +281,8 @@ fn create_form(
     let due_date = form.day("due", Needed::Yes);
     due_fits(&mut form, caller, &due_date);
     let contact = contact(&mut form);
-    let period = (!start_date.is_empty()).then(|| Period {
-        end_date: if end_date.is_empty() { start_date.clone() } else { end_date },
-        start_date,
-    });
+    let period = (!start_date.is_empty())
+        .then(|| Period { end_date: if end_date.is_empty() { start_date.clone() } else { end_date }, start_date });
     let asked = CreateInformationRequestRequest {
         request_id: String::new(),
         responder,
@@ -350,7 +347,8 @@ fn kinds() -> impl Iterator<Item = &'static str> {
 }
 
 fn kind_of(key: &str) -> Kind {
-    let all = [Kind::AssistanceReport, Kind::ServiceNeedAssessment, Kind::MultidisciplinaryCooperation, Kind::Statement];
+    let all =
+        [Kind::AssistanceReport, Kind::ServiceNeedAssessment, Kind::MultidisciplinaryCooperation, Kind::Statement];
     all.into_iter().find(|kind| kind_key(*kind) == key).unwrap_or(Kind::Unspecified)
 }
 
@@ -383,7 +381,12 @@ fn sort_by(requests: &mut [&InformationRequest], sort: &str, rights: &crate::off
 }
 
 fn place_of(place: &Place) -> Place {
-    Place { counterpart: place.counterpart.clone(), kind: place.kind.clone(), mine: place.mine.clone(), ..Place::default() }
+    Place {
+        counterpart: place.counterpart.clone(),
+        kind: place.kind.clone(),
+        mine: place.mine.clone(),
+        ..Place::default()
+    }
 }
 
 /// The address of a place in the list; what is as usual is left out.

@@ -54,8 +54,7 @@ pub(crate) struct Rows<'a> {
 
 impl Rows<'_> {
     pub(crate) fn request(&self, request: &InformationRequest) -> RequestRow {
-        let other =
-            if request.requester == self.organisation { &request.responder } else { &request.requester };
+        let other = if request.requester == self.organisation { &request.responder } else { &request.requester };
         let object = request_object(&request.requester, &request.request_id);
         let (claim, mine) = self.claim(&object);
         RequestRow {

@@ -81,8 +81,7 @@ pub(crate) async fn show(
             Fault::SignInFailed("sign-in-provider")
         })?;
         let url = begun.url.clone();
-        let under_way =
-            UnderWay { begun, language: visit.language.code().to_owned(), after: after.to_owned() };
+        let under_way = UnderWay { begun, language: visit.language.code().to_owned(), after: after.to_owned() };
         let kept = serde_json::to_string(&under_way).map_err(|_| Fault::Malformed)?;
         let cookie = desk.sessions().begin(kept, desk.now());
         return Ok(with_cookie(Redirect::to(&url).into_response(), SIGN_IN, &cookie));
@@ -216,7 +215,9 @@ mod tests {
     #[test]
     fn nobody_is_sent_elsewhere() {
         assert_eq!(own_place("/requests?tab=all"), "/requests?tab=all");
-        for elsewhere in ["https://evil.example", "//evil.example", "/\\evil.example", "evil", "", "/\tx", "/sign-in?after=/"] {
+        for elsewhere in
+            ["https://evil.example", "//evil.example", "/\\evil.example", "evil", "", "/\tx", "/sign-in?after=/"]
+        {
             assert_eq!(own_place(elsewhere), "/", "{elsewhere}");
         }
     }

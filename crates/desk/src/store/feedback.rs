@@ -35,7 +35,10 @@ impl Store {
     pub async fn keep_feedback(&self, feedback: Feedback) -> Result<(), Error> {
         self.with(move |file, key| {
             let sealed = key.seal("feedback", &feedback);
-            file.execute("INSERT INTO feedback (time, sealed) VALUES (?1, ?2)", params![feedback.time.as_millis(), sealed])?;
+            file.execute(
+                "INSERT INTO feedback (time, sealed) VALUES (?1, ?2)",
+                params![feedback.time.as_millis(), sealed],
+            )?;
             let sql = "DELETE FROM feedback WHERE number <= (SELECT max(number) FROM feedback) - ?1";
             Ok(file.execute(sql, [MOST]).map(drop)?)
         })

@@ -183,14 +183,18 @@ impl Store {
             let condition = if handled { "handled IS NOT NULL" } else { "handled IS NULL" };
             // What waits, the oldest first; what is done, the newest.
             let order = if handled { "handled DESC" } else { "arrived" };
-            let count: i64 =
-                file.query_row(&format!("SELECT count(*) FROM item WHERE kind = ?1 AND {condition}"), [kind.name()], |row| {
-                    row.get(0)
-                })?;
-            let sql = format!("SELECT {COLUMNS} FROM item WHERE kind = ?1 AND {condition} ORDER BY {order}, number LIMIT ?2 OFFSET ?3");
+            let count: i64 = file.query_row(
+                &format!("SELECT count(*) FROM item WHERE kind = ?1 AND {condition}"),
+                [kind.name()],
+                |row| row.get(0),
+            )?;
+            let sql = format!(
+                "SELECT {COLUMNS} FROM item WHERE kind = ?1 AND {condition} ORDER BY {order}, number LIMIT ?2 OFFSET ?3"
+            );
             let mut found = file.prepare_cached(&sql)?;
             let offset = i64::try_from(page.saturating_mul(page_size)).unwrap_or(i64::MAX);
-            let found = found.query_map(params![kind.name(), i64::try_from(page_size).unwrap_or(i64::MAX), offset], item)?;
+            let found =
+                found.query_map(params![kind.name(), i64::try_from(page_size).unwrap_or(i64::MAX), offset], item)?;
             Ok((found.collect::<Result<_, _>>()?, usize::try_from(count).unwrap_or(0)))
         })
         .await
@@ -229,7 +233,9 @@ impl Store {
     pub async fn document(&self, sender: &str, document_id: &str) -> Result<Option<(Item, Arrived, bool)>, Error> {
         let (sender, document_id) = (sender.to_owned(), document_id.to_owned());
         self.with(move |file, key| {
-            let sql = format!("SELECT {COLUMNS}, sealed FROM item WHERE kind = 'document' AND sender = ?1 AND object_id = ?2");
+            let sql = format!(
+                "SELECT {COLUMNS}, sealed FROM item WHERE kind = 'document' AND sender = ?1 AND object_id = ?2"
+            );
             let found = file.query_row(&sql, params![sender, document_id], |row| Ok((item(row)?, row.get(12)?)));
             opened(file, key, found.optional()?)
         })
@@ -353,12 +359,7 @@ fn opened(
     Ok(Some((item, body, ordered)))
 }
 
-fn sent(
-    file: &Connection,
-    key: &SealingKey,
-    sql: &str,
-    values: impl rusqlite::Params,
-) -> Result<Vec<Sent>, Error> {
+fn sent(file: &Connection, key: &SealingKey, sql: &str, values: impl rusqlite::Params) -> Result<Vec<Sent>, Error> {
     let mut found = file.prepare_cached(sql)?;
     let found = found.query_map(values, |row| {
         Ok((row.get::<_, String>(0)?, Timestamp::from_millis(row.get(1)?), row.get::<_, Vec<u8>>(2)?))

@@ -79,7 +79,8 @@ impl SealingKey {
         aws_lc_rs::rand::fill(&mut nonce).expect("the system gives random bytes");
         let mut sealed = nonce.to_vec();
         let mut text = serde_json::to_vec(value).expect("texts and numbers");
-        let tag = self.aead.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(place), &mut text);
+        let tag =
+            self.aead.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(place), &mut text);
         sealed.extend_from_slice(&text);
         sealed.extend_from_slice(tag.expect("it is far from the algorithm's bounds").as_ref());
         sealed

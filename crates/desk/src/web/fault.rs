@@ -66,8 +66,19 @@ impl Fault {
     /// All keys, for the test of texts.
     #[cfg(test)]
     pub(crate) const KEYS: [&'static str; 13] = [
-        "not-found", "forbidden", "sign-in", "forged", "too-large", "malformed", "unreachable", "refused", "busy", "store",
-        "sign-in-failed", "sign-in-organisation", "sign-in-provider",
+        "not-found",
+        "forbidden",
+        "sign-in",
+        "forged",
+        "too-large",
+        "malformed",
+        "unreachable",
+        "refused",
+        "busy",
+        "store",
+        "sign-in-failed",
+        "sign-in-organisation",
+        "sign-in-provider",
     ];
 }
 

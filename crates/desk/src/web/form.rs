@@ -273,7 +273,8 @@ impl Form {
             given.clone_from(&choices[0].0);
         }
         let known = choices.iter().any(|(value, _)| *value == given);
-        let choices = choices.into_iter().map(|(value, label)| Choice { chosen: value == given, value, label }).collect();
+        let choices =
+            choices.into_iter().map(|(value, label)| Choice { chosen: value == given, value, label }).collect();
         self.push(name, Kind::Choice, given.clone(), 0, needed, choices);
         if self.sent == Sent::Yes && !known && (needed == Needed::Yes || !given.is_empty()) {
             self.fault(name, "error-choose");
@@ -284,10 +285,8 @@ impl Form {
     /// Any of several values; gives those that were chosen.
     pub(crate) fn checks(&mut self, name: &'static str, choices: Vec<(String, String)>) -> Vec<String> {
         let given: Vec<String> = self.given.all(name).map(str::to_owned).collect();
-        let choices: Vec<Choice> = choices
-            .into_iter()
-            .map(|(value, label)| Choice { chosen: given.contains(&value), value, label })
-            .collect();
+        let choices: Vec<Choice> =
+            choices.into_iter().map(|(value, label)| Choice { chosen: given.contains(&value), value, label }).collect();
         let chosen = choices.iter().filter(|choice| choice.chosen).map(|choice| choice.value.clone()).collect();
         self.push(name, Kind::Checks, String::new(), 0, Needed::No, choices);
         chosen
@@ -342,7 +341,15 @@ impl Form {
         }
     }
 
-    fn push(&mut self, name: &'static str, kind: Kind, value: String, most: usize, needed: Needed, choices: Vec<Choice>) {
+    fn push(
+        &mut self,
+        name: &'static str,
+        kind: Kind,
+        value: String,
+        most: usize,
+        needed: Needed,
+        choices: Vec<Choice>,
+    ) {
         let label = self.t.of(&format!("field-{name}"));
         let hint = self.t.find(&format!("field-{name}-hint"));
         let needed = needed == Needed::Yes;

@@ -34,8 +34,19 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 
 /// What may be shown once after a redirect: the query says which, and only these.
 pub(crate) const DONE: [&str; 13] = [
-    "created", "answered", "returned", "closed", "transferred", "cancelled", "sent", "claimed", "taken", "released", "handled",
-    "reopened", "feedback",
+    "created",
+    "answered",
+    "returned",
+    "closed",
+    "transferred",
+    "cancelled",
+    "sent",
+    "claimed",
+    "taken",
+    "released",
+    "handled",
+    "reopened",
+    "feedback",
 ];
 
 #[derive(Template)]
@@ -111,9 +122,10 @@ fn visit(desk: &Desk, uri: &Uri, headers: &HeaderMap) -> Visit {
 
 /// A form that comes after its session has ended is kept until its official has signed in again.
 async fn keep_draft(desk: &Desk, visit: &Visit, mut request: Request, next: Next) -> Response {
-    let is_form = request.headers().get(CONTENT_TYPE).is_some_and(|media_type| {
-        media_type.as_bytes().starts_with(b"application/x-www-form-urlencoded")
-    });
+    let is_form = request
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|media_type| media_type.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
     if !is_form {
         request.extensions_mut().insert(visit.clone());
         return next.run(request).await;
