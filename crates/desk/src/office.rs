@@ -19,9 +19,9 @@ use airut_domain::time::Timestamp;
 use tokio::sync::{broadcast, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use requests::Mirror;
+pub(crate) use requests::Mirror;
 pub(crate) use rights::REQUESTS;
-pub use rights::Rights;
+pub(crate) use rights::Rights;
 
 use crate::{
     official::Official,

@@ -140,10 +140,6 @@ pub(crate) struct Field {
 }
 
 impl Field {
-    pub(crate) fn is_line(&self) -> bool {
-        self.kind == Kind::Line
-    }
-
     pub(crate) fn is_area(&self) -> bool {
         self.kind == Kind::Area
     }

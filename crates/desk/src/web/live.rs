@@ -50,23 +50,23 @@ pub(crate) const fn most() -> usize {
 
 impl Live {
     async fn next(&mut self) -> Option<Event> {
-        // At once, so that a page knows that it is connected, and may have missed something.
+        // Browsers pass over an event without data. This one comes at once, so that a page knows that it is connected, and may have missed something.
         if std::mem::take(&mut self.first) {
-            return Some(Event::default().event("all").data(""));
+            return Some(Event::default().event("all").data("1"));
         }
         let stop = self.desk.stopping();
         tokio::select! {
             () = stop.cancelled() => None,
             change = self.changes.recv() => match change {
-                Ok(change) => Some(Event::default().event(change.name()).data("")),
-                Err(RecvError::Lagged(_)) => Some(Event::default().event("all").data("")),
+                Ok(change) => Some(Event::default().event(change.name()).data("1")),
+                Err(RecvError::Lagged(_)) => Some(Event::default().event("all").data("1")),
                 Err(RecvError::Closed) => None,
             },
             () = tokio::time::sleep(BEAT) => {
                 // Nobody is kept signed in by an open page.
                 let runs = self.desk.sessions().runs(&self.cookie, self.desk.now());
                 let event = if runs { "beat" } else { "over" };
-                Some(Event::default().event(event).data(""))
+                Some(Event::default().event(event).data("1"))
             }
         }
     }
