@@ -89,7 +89,7 @@
     const input = form.querySelector("input[type=file]");
     const drop = form.querySelector(".drop");
     const bar = form.querySelector("progress");
-    const said = form.querySelector(".upload-said");
+    const said = form.querySelector(".said");
     for (const kind of ["dragover", "dragleave", "drop"]) {
       drop.addEventListener(kind, (event) => { event.preventDefault(); drop.classList.toggle("over", kind === "dragover"); });
     }

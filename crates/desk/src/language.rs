@@ -2,6 +2,9 @@
 //!
 //! Every text that a person sees comes from here. A key that is missing shows as itself; a test sees to it that none is.
 
+#[cfg(test)]
+mod keys;
+
 use std::{borrow::Borrow, sync::LazyLock};
 
 use airut_domain::{

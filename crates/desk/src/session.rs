@@ -49,7 +49,7 @@ const MOST_DRAFTS: usize = 500;
 
 /// Someone who is signed in.
 #[derive(Clone, Debug)]
-pub struct Visitor {
+pub(crate) struct Visitor {
     /// Who.
     pub official: Arc<Official>,
     /// What their forms must carry.
@@ -62,7 +62,7 @@ pub struct Visitor {
 
 /// A form that was sent after its session had ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Draft {
+pub(crate) struct Draft {
     /// Where it was sent.
     pub path: String,
     /// Its fields.
@@ -80,7 +80,7 @@ struct Session {
 
 /// All sessions.
 #[derive(Debug)]
-pub struct Sessions {
+pub(crate) struct Sessions {
     limits: Limits,
     open: Mutex<HashMap<Key, Session>>,
     /// Sign-ins under way at the provider, by the digest of the cookie of whoever began one.
@@ -91,17 +91,17 @@ type Key = [u8; 32];
 
 impl Sessions {
     /// None yet.
-    pub fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: Limits) -> Self {
         Self { limits, open: Mutex::default(), begun: Mutex::default() }
     }
 
     /// The limits.
-    pub const fn limits(&self) -> Limits {
+    pub(crate) const fn limits(&self) -> Limits {
         self.limits
     }
 
     /// Signs someone in; gives the cookie's value. What they had typed in the session of the cookie `before` goes over, if it was theirs.
-    pub fn open(
+    pub(crate) fn open(
         &self,
         official: Official,
         id_token: Option<String>,
@@ -131,7 +131,7 @@ impl Sessions {
     }
 
     /// Who a cookie names, and that they are here now.
-    pub fn find(&self, cookie: &str, now: Timestamp) -> Option<Visitor> {
+    pub(crate) fn find(&self, cookie: &str, now: Timestamp) -> Option<Visitor> {
         let mut open = self.sessions();
         let session = open.get_mut(&key(cookie))?;
         session.over |= now >= session.visitor.ends || now.since(session.used) >= self.limits.idle;
@@ -143,7 +143,7 @@ impl Sessions {
     }
 
     /// Whether the session still runs, without using it: what comes by itself keeps nobody signed in.
-    pub fn runs(&self, cookie: &str, now: Timestamp) -> bool {
+    pub(crate) fn runs(&self, cookie: &str, now: Timestamp) -> bool {
         let open = self.sessions();
         let runs = |session: &Session| {
             !session.over && now < session.visitor.ends && now.since(session.used) < self.limits.idle
@@ -152,12 +152,12 @@ impl Sessions {
     }
 
     /// Signs out.
-    pub fn close(&self, cookie: &str) -> Option<Visitor> {
+    pub(crate) fn close(&self, cookie: &str) -> Option<Visitor> {
         self.sessions().remove(&key(cookie)).map(|session| session.visitor)
     }
 
     /// Keeps what was sent by someone whose session is over, until they have signed in again.
-    pub fn keep(&self, cookie: &str, draft: Draft, now: Timestamp) -> bool {
+    pub(crate) fn keep(&self, cookie: &str, draft: Draft, now: Timestamp) -> bool {
         let size: usize = draft.fields.iter().map(|(name, value)| name.len() + value.len()).sum();
         let mut open = self.sessions();
         let kept = open.values().filter(|session| session.draft.is_some()).count();
@@ -170,12 +170,12 @@ impl Sessions {
     }
 
     /// What the visitor had typed when their last session ended, once.
-    pub fn draft(&self, cookie: &str) -> Option<Draft> {
+    pub(crate) fn draft(&self, cookie: &str) -> Option<Draft> {
         self.sessions().get_mut(&key(cookie))?.draft.take().map(|(_, draft)| draft)
     }
 
     /// Forgets what is long over.
-    pub fn sweep(&self, now: Timestamp) {
+    pub(crate) fn sweep(&self, now: Timestamp) {
         let forgotten = self.limits.idle + DRAFT_KEPT;
         self.sessions()
             .retain(|_, session| now.since(session.used) < forgotten && now < session.visitor.ends + DRAFT_KEPT);
@@ -183,12 +183,12 @@ impl Sessions {
     }
 
     /// How many are signed in, or were lately.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.sessions().len()
     }
 
     /// Keeps what a sign-in needs to know when it comes back from the provider; gives the cookie's value.
-    pub fn begin(&self, begun: String, now: Timestamp) -> String {
+    pub(crate) fn begin(&self, begun: String, now: Timestamp) -> String {
         let cookie = secret();
         let mut all = self.sign_ins();
         if all.len() >= MOST_SIGN_INS {
@@ -200,7 +200,7 @@ impl Sessions {
     }
 
     /// What was kept for it: once, and not for long.
-    pub fn begun(&self, cookie: &str, now: Timestamp) -> Option<String> {
+    pub(crate) fn begun(&self, cookie: &str, now: Timestamp) -> Option<String> {
         let (since, begun) = self.sign_ins().remove(&key(cookie))?;
         (now.since(since) < SIGN_IN_WITHIN).then_some(begun)
     }

@@ -16,11 +16,12 @@ use std::{
 
 use airut_domain::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
+use serde::{Deserialize, Serialize};
 
-pub use access::{Access, Action, End, Looked, Sealed};
-pub use feedback::Feedback;
+pub(crate) use access::{Access, Action, End, Looked, Sealed};
+pub(crate) use feedback::Feedback;
 pub(crate) use items::NewItem;
-pub use items::{Arrived, Item, ItemKind, Sent};
+pub(crate) use items::{Arrived, Item, ItemKind, Sent};
 pub use seal::{KeyFault, SealingKey};
 
 /// Why the store can not be used.
@@ -50,7 +51,7 @@ CREATE INDEX item_waiting ON item (kind, handled, arrived);
 CREATE INDEX item_object ON item (kind, sender, object_id);
 CREATE INDEX item_subject ON item (subject, non_disclosure);
 CREATE TABLE claim (object TEXT PRIMARY KEY, subject TEXT NOT NULL, name TEXT NOT NULL, since INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE known_case (object TEXT PRIMARY KEY, sealed BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE known (object TEXT PRIMARY KEY, sealed BLOB NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE sent (
     document_id TEXT PRIMARY KEY, recipient TEXT NOT NULL, object TEXT NOT NULL, time INTEGER NOT NULL, position TEXT NOT NULL,
     sealed BLOB NOT NULL
@@ -172,17 +173,16 @@ impl Store {
         .await
     }
 
-    /// The case that an object belongs to here, as an official has given it.
+    /// What is known here of an object.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn known_case(&self, object: &str) -> Result<Option<String>, Error> {
+    pub async fn known(&self, object: &str) -> Result<Known, Error> {
         let object = object.to_owned();
         self.with(move |file, key| {
-            let sealed: Option<Vec<u8>> = file
-                .query_row("SELECT sealed FROM known_case WHERE object = ?1", [&object], |row| row.get(0))
-                .optional()?;
-            sealed.map(|sealed| key.open(&object, &sealed)).transpose()
+            let sealed: Option<Vec<u8>> =
+                file.query_row("SELECT sealed FROM known WHERE object = ?1", [&object], |row| row.get(0)).optional()?;
+            Ok(sealed.map(|sealed| key.open(&object, &sealed)).transpose()?.unwrap_or_default())
         })
         .await
     }
@@ -191,18 +191,24 @@ impl Store {
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn remember_case(&self, object: &str, case_id: &str) -> Result<(), Error> {
-        let (object, case_id) = (object.to_owned(), case_id.to_owned());
+    pub async fn remember(&self, object: &str, known: Known) -> Result<(), Error> {
+        let object = object.to_owned();
         self.with(move |file, key| {
-            let sealed = key.seal(&object, &case_id);
-            file.execute(
-                "INSERT OR REPLACE INTO known_case (object, sealed) VALUES (?1, ?2)",
-                params![object, sealed],
-            )?;
+            let sealed = key.seal(&object, &known);
+            file.execute("INSERT OR REPLACE INTO known (object, sealed) VALUES (?1, ?2)", params![object, sealed])?;
             Ok(())
         })
         .await
     }
+}
+
+/// What is known here of an object: what the exchange does not tell in lists, or not at all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Known {
+    /// The case that it belongs to here, as an official has given it; empty before.
+    pub case_id: String,
+    /// The identity code of the person it is about; empty before somebody has read it.
+    pub person: String,
 }
 
 /// Who has claimed something.

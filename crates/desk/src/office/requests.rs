@@ -29,7 +29,7 @@ const ENDED_DAYS: i64 = 180;
 const MOST: usize = 100_000;
 
 /// A request, by who asks and their id for it.
-pub type RequestKey = (String, String);
+pub(crate) type RequestKey = (String, String);
 
 /// What is known of the requests.
 #[derive(Debug, Default)]

@@ -519,7 +519,8 @@ pub(crate) async fn attach(
     let document_type = rights.document_types().pop_first().ok_or(Fault::Forbidden)?;
     let (why, _) = rights.sends(&document_type).ok_or(Fault::Forbidden)?;
     let object = request_object(&requester, &id);
-    let case_id = office.store.known_case(&object).await?.unwrap_or_else(|| id.clone());
+    let known = office.store.known(&object).await?;
+    let case_id = if known.case_id.is_empty() { id.clone() } else { known.case_id };
     // Whom it is about the request says; that is asked on record, as it is when it is read.
     let subject_id = super::request::subject(&caller, &requester, &id).await?;
     let together = Together { why, document_type, recipient: requester.clone(), subject_id, case_id };

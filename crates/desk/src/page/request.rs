@@ -23,7 +23,7 @@ use crate::{
     desk::Desk,
     office::{About, DEADLINE, REQUESTS, Rights},
     official::{Role, Why},
-    store::{Action, Claim, TakeOver},
+    store::{Action, Claim, Known, TakeOver},
     web::{
         fault::Fault,
         form::{Fields, Form, Needed, Sent},
@@ -213,10 +213,11 @@ async fn read(
     let office = &caller.office;
     let object = request_object(requester, id);
     // Until somebody says which case of theirs it belongs to, it is read in its own.
-    let case = office.store.known_case(&object).await?.unwrap_or_else(|| id.to_owned());
+    let known = office.store.known(&object).await?;
+    let case = if known.case_id.is_empty() { id.to_owned() } else { known.case_id.clone() };
     let rights = office.rights();
     let why = why(&rights)?;
-    let about = About { person: "", purpose: &why.purpose, case_id: &case };
+    let about = About { person: &known.person, purpose: &why.purpose, case_id: &case };
     let entry = office.enter(&caller.official, action, &object, about).await?;
     let asked = GetInformationRequestRequest {
         requester: requester.to_owned(),
@@ -229,6 +230,9 @@ async fn read(
             let head = request.information_request.clone().unwrap_or_default();
             entry.done_about(&head.position, &request.subject_id).await;
             office.put_request(head);
+            if known.person != request.subject_id {
+                office.store.remember(&object, Known { person: request.subject_id.clone(), ..known }).await?;
+            }
             Ok((request, case))
         }
         Err(cause) => {
@@ -407,10 +411,10 @@ pub(super) async fn respond_with_fault(
 /// What a form begins with.
 async fn given(caller: &Caller, requester: &str, id: &str) -> Result<Fields, Fault> {
     let object = request_object(requester, id);
-    let case = caller.office.store.known_case(&object).await?;
+    let known = caller.office.store.known(&object).await?;
     let due = working_day::after(working_day::today(caller.office.now()), 7);
     let mut given = Fields::default()
-        .or("case", case.as_deref().unwrap_or_default())
+        .or("case", &known.case_id)
         .or("due", &format_date(due))
         .or("unit", &caller.official.unit)
         .or("telephone", &caller.official.telephone);
@@ -441,12 +445,13 @@ pub(crate) async fn step(
     command.version = fields.text("version").parse().unwrap_or(0);
     let office = &caller.office;
     let object = request_object(&requester, &id);
-    let about = About { person: "", purpose: &command.why.purpose, case_id: &command.case };
+    let known = office.store.known(&object).await?;
+    let about = About { person: &known.person, purpose: &command.why.purpose, case_id: &command.case };
     let entry = office.enter(&caller.official, doing.action(), &object, about).await?;
     match carry_out(&caller, doing, &head, &command).await {
         Ok(now) => {
             entry.done(&now.position).await;
-            office.store.remember_case(&object, &command.case).await?;
+            office.store.remember(&object, Known { case_id: command.case.clone(), ..known }).await?;
             finished(&caller, doing, &head, now).await
         }
         Err(cause) => {

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     office::{About, DEADLINE, REQUESTS},
     official::Role,
-    store::Action,
+    store::{Action, Known},
     web::{
         fault::Fault,
         form::{Fields, Form, Needed, Sent},
@@ -41,7 +41,8 @@ const TABS: [(&str, &str); 4] =
     [("waiting", "tab-waiting"), ("elsewhere", "tab-elsewhere"), ("ended", "tab-ended"), ("all", "tab-all")];
 
 /// What the list can be sorted by.
-const SORTS: [&str; 4] = ["due", "changed", "kind", "counterpart"];
+const SORTS: [(&str, &str); 4] =
+    [("due", "sort-due"), ("changed", "sort-changed"), ("kind", "sort-kind"), ("counterpart", "sort-counterpart")];
 
 /// Where in the list one is.
 #[derive(Debug, Default, Deserialize)]
@@ -63,7 +64,7 @@ struct Tab {
 }
 
 struct Sort {
-    key: String,
+    key: &'static str,
     href: String,
     here: bool,
 }
@@ -96,7 +97,7 @@ pub(crate) async fn list(caller: Caller, Query(place): Query<Place>) -> Result<R
     let (t, official) = (caller.texts(), &caller.official);
     let rows = Rows { t, rights: &rights, organisation: &office.id, official, claims: &claims };
     let tab = TABS.iter().find(|(name, _)| *name == place.tab).map_or("waiting", |(name, _)| name);
-    let sort = SORTS.into_iter().find(|name| *name == place.sort).unwrap_or("due");
+    let sort = SORTS.iter().find(|(name, _)| *name == place.sort).map_or("due", |(name, _)| name);
     let is_mine = |request: &InformationRequest| {
         let claim = claims.get(&request_object(&request.requester, &request.request_id));
         claim.is_some_and(|claim| claim.subject == official.subject)
@@ -136,10 +137,7 @@ pub(crate) async fn list(caller: Caller, Query(place): Query<Place>) -> Result<R
         tabs: tabs.map(|((name, key), count)| Tab { key, href: with(name, sort), here: *name == tab, count }).collect(),
         tab,
         sort,
-        sorts: SORTS
-            .into_iter()
-            .map(|name| Sort { key: format!("sort-{name}"), href: with(tab, name), here: name == sort })
-            .collect(),
+        sorts: SORTS.into_iter().map(|(name, key)| Sort { key, href: with(tab, name), here: name == sort }).collect(),
         counterparts: others,
         kinds: kinds().map(|key| (key, t.of(key), key == place.kind)).collect(),
         mine: !place.mine.is_empty(),
@@ -245,7 +243,7 @@ pub(crate) async fn create(caller: Caller, fields: Fields) -> Result<Response, F
     match office.client.create_information_request(&asked, DEADLINE).await {
         Ok(created) => {
             entry.done(&created.position).await;
-            office.store.remember_case(&object, &case).await?;
+            office.store.remember(&object, Known { case_id: case, person: asked.subject_id.clone() }).await?;
             office.put_request(created);
             let there = caller.to(&request_path(&office.id, &id));
             Ok(Redirect::to(&format!("{there}?done=created")).into_response())

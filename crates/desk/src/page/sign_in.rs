@@ -140,7 +140,8 @@ pub(crate) async fn callback(
         subject: signed.subject,
         name: signed.name,
         organisation: signed.organisation,
-        title: signed.title,
+        // The exchange asks for a role; a provider may know no titles.
+        title: if signed.title.is_empty() { "official".to_owned() } else { signed.title },
         unit: signed.unit,
         telephone: signed.telephone,
         roles: Role::among(signed.roles.iter().map(String::as_str)),

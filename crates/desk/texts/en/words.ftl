@@ -28,6 +28,7 @@ title-case-worker = Case worker
 title-social-worker = Social worker
 title-benefit-processor = Benefit processor
 title-supervisor = Supervisor
+title-official = Official
 purpose-social-assistance = Social assistance
 purpose-social-work = Social work
 purpose-pension-processing = Pension processing

@@ -28,6 +28,7 @@ title-case-worker = Ratkaisuasiantuntija
 title-social-worker = Sosiaalityöntekijä
 title-benefit-processor = Etuuskäsittelijä
 title-supervisor = Esihenkilö
+title-official = Virkailija
 purpose-social-assistance = Toimeentulotuki
 purpose-social-work = Sosiaalityö
 purpose-pension-processing = Eläkkeen käsittely

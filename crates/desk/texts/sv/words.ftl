@@ -28,6 +28,7 @@ title-case-worker = Handläggare
 title-social-worker = Socialarbetare
 title-benefit-processor = Förmånshandläggare
 title-supervisor = Chef
+title-official = Tjänsteman
 purpose-social-assistance = Utkomststöd
 purpose-social-work = Socialarbete
 purpose-pension-processing = Pensionshandläggning
