@@ -171,7 +171,10 @@ fn parts_of(schema: &serde_json::Value, above: &str, words: &mut BTreeSet<String
             members.iter().filter(|(name, _)| *name != "properties").for_each(|(_, part)| parts_of(part, above, words));
         }
         serde_json::Value::Array(parts) => parts.iter().for_each(|part| parts_of(part, above, words)),
-        _ => {}
+        serde_json::Value::Null
+        | serde_json::Value::Bool(_)
+        | serde_json::Value::Number(_)
+        | serde_json::Value::String(_) => {}
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{io, io::SeekFrom, pin::Pin};
 
-use airut_client::{Fetching, SendError, UploadError};
+use airut_client::{FetchError, Fetching, SendError, UploadError};
 use airut_domain::{file_name::FileName, media_type};
 use airut_wire::v1::{self, DocumentMetadata, FetchDocumentRequest, UploadState};
 use askama::Template;
@@ -244,8 +244,8 @@ async fn arrived(caller: &Caller, sender: &str, id: &str, action: Action) -> Res
             match office.client.fetch_document(&asked, DEADLINE).await {
                 // It is this organisation's own, and its claim check has not come here yet.
                 Ok(_) => entry.done("").await,
-                Err(airut_client::FetchError::Call(cause)) => entry.failed(&cause).await,
-                Err(_) => entry.done("").await,
+                Err(FetchError::Call(cause)) => entry.failed(&cause).await,
+                Err(FetchError::OtherContent | FetchError::Protocol) => entry.done("").await,
             }
             Err(Fault::NotFound)
         }
@@ -314,8 +314,8 @@ async fn fetch(caller: &Caller, item: &Item) -> Result<Fetching, Fault> {
         length: 0,
     };
     caller.office.client.fetch_document(&asked, PATIENCE).await.map_err(|cause| match cause {
-        airut_client::FetchError::Call(cause) => cause.into(),
-        _ => Fault::Unreachable,
+        FetchError::Call(cause) => cause.into(),
+        FetchError::OtherContent | FetchError::Protocol => Fault::Unreachable,
     })
 }
 

@@ -141,17 +141,13 @@ fn collect(t: &'static Texts, above: &str, value: &Value, non_disclosure: bool, 
         if (non_disclosure && WITHHELD.contains(&name.as_str())) || name == "non_disclosure" {
             continue;
         }
-        match value {
-            Value::Object(_) => collect(t, name, value, non_disclosure, lines),
-            _ => {
-                let heading = match above {
-                    "" | "client" => t.word("part", name),
-                    // A decision's date is not a period's.
-                    _ => t.find(&format!("part-{above}-{name}")).unwrap_or_else(|| t.word("part", name)),
-                };
-                lines.push((heading, shown(t, name, value)));
-            }
+        if value.is_object() {
+            collect(t, name, value, non_disclosure, lines);
+            continue;
         }
+        // A decision's date is not a period's.
+        let heading = t.find(&format!("part-{above}-{name}")).unwrap_or_else(|| t.word("part", name));
+        lines.push((heading, shown(t, name, value)));
     }
 }
 

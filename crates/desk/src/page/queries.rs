@@ -110,13 +110,8 @@ pub(crate) async fn ask(caller: Caller, fields: Fields) -> Result<Response, Faul
         }
         Err(cause) => {
             entry.failed(&cause).await;
-            let t = caller.texts();
             let fault = Fault::from(&cause);
-            let text = match &fault {
-                Fault::Refused(Some(reason)) => t.reason(reason.code()),
-                _ => t.of("not-sent-unreachable"),
-            };
-            form.banner = Some(text);
+            form.banner = Some(fault.not_sent(caller.texts()));
             Ok((fault.status(), render(&QueriesPage { f, form, id, answer: None })).into_response())
         }
     }

@@ -78,14 +78,8 @@ impl FormPage {
     /// Shows it once more, because the exchange did not take it; nothing typed is lost, and the same command goes along.
     pub(crate) fn not_sent(mut self, fault: &CallError) -> Response {
         let fault = Fault::from(fault);
-        let t = self.f.t;
-        let text = match &fault {
-            Fault::Refused(Some(reason)) => t.reason(reason.code()),
-            Fault::NotFound => t.of("not-sent-gone"),
-            _ => t.of("not-sent-unreachable"),
-        };
         let status = fault.status();
-        self.form.banner = Some(text);
+        self.form.banner = Some(fault.not_sent(self.f.t));
         self.checking = true;
         (status, render(&self)).into_response()
     }

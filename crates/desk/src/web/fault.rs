@@ -5,6 +5,8 @@ use airut_domain::refusal::{Class, Reason};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
+use crate::language::Texts;
+
 /// Why.
 #[derive(Clone, Debug)]
 pub(crate) enum Fault {
@@ -63,6 +65,20 @@ impl Fault {
         }
     }
 
+    /// The exchange's reason, where it is one.
+    pub(crate) const fn reason(&self) -> Option<Reason> {
+        if let Self::Refused(reason) = self { *reason } else { None }
+    }
+
+    /// Why a form could not be sent, in words.
+    pub(crate) fn not_sent(&self, t: &Texts) -> String {
+        match (self.reason(), self) {
+            (Some(reason), _) => t.reason(reason.code()),
+            (None, Self::NotFound) => t.of("not-sent-gone"),
+            (None, _) => t.of("not-sent-unreachable"),
+        }
+    }
+
     /// All keys, for the test of texts.
     #[cfg(test)]
     pub(crate) const KEYS: [&'static str; 13] = [
@@ -94,7 +110,12 @@ impl From<&CallError> for Fault {
             Some(reason) => match reason.class() {
                 Class::NotFound => Self::NotFound,
                 Class::Unavailable | Class::DeadlineExceeded => Self::Unreachable,
-                _ => Self::Refused(Some(reason)),
+                Class::Unauthenticated
+                | Class::PermissionDenied
+                | Class::InvalidArgument
+                | Class::AlreadyExists
+                | Class::FailedPrecondition
+                | Class::ResourceExhausted => Self::Refused(Some(reason)),
             },
             None if matches!(fault, CallError::Refused(refused) if !refused.may_pass()) => Self::Refused(None),
             None => Self::Unreachable,

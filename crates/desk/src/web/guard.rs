@@ -151,10 +151,7 @@ fn show(visit: &Visit, fault: &Fault, method: &Method, uri: &Uri) -> Response {
     }
     metrics::counter!("airut_desk_faults_total", "fault" => fault.key()).increment(1);
     let t = visit.texts();
-    let reason = match fault {
-        Fault::Refused(Some(reason)) => Some(t.reason(reason.code())),
-        _ => None,
-    };
+    let reason = fault.reason().map(|reason| t.reason(reason.code()));
     let text = t.of(&format!("fault-{}-text", fault.key()));
     let retry = matches!(fault, Fault::Unreachable | Fault::Busy | Fault::Store) && !changes(method);
     let f = visit.frame(&format!("fault-{}", fault.key()));
