@@ -9,6 +9,7 @@ use std::sync::Arc;
 use airut_domain::{
     change::{self, Change},
     id::PartnerId,
+    message_type::Definition,
     partner::PresentedCertificate,
     refusal::{Reason, Refusal, Violation},
     registry::{Entry, Registry, VerifiedPartner},
@@ -65,7 +66,7 @@ impl Call {
 #[tonic::async_trait]
 impl PartnerService for PartnerEdge {
     async fn get_self(&self, request: Request<GetSelfRequest>) -> Result<Response<GetSelfResponse>, Status> {
-        let verb = |call: Call, _| async move { Ok(own(&call.gateway.folds.registry(), &call.caller)) };
+        let verb = |call: Call, _| async move { Ok(own(&call.gateway, &call.caller)) };
         self.edge.carry_out(method!("airut.v1.PartnerService", "GetSelf"), request, verb).await
     }
 
@@ -135,9 +136,16 @@ fn message(entry: &Entry) -> v1::Partner {
     airut_wire::partner(&entry.partner, entry.version)
 }
 
-fn own(registry: &Registry, caller: &VerifiedPartner) -> GetSelfResponse {
+fn own(gateway: &Gateway, caller: &VerifiedPartner) -> GetSelfResponse {
+    let registry = gateway.folds.registry();
     let counterparts = registry.counterparts(caller.partner()).map(airut_wire::counterpart).collect();
-    GetSelfResponse { partner: Some(message(caller.entry())), counterparts }
+    let catalogue = gateway.catalogue.load();
+    let named = |definition: &&Arc<Definition>| {
+        caller.partner().deliveries.iter().any(|right| right.message_types.contains(&definition.name))
+    };
+    let message_types = catalogue.types().iter().filter(named).map(|definition| airut_wire::message_type(definition));
+    let message_types = message_types.collect();
+    GetSelfResponse { partner: Some(message(caller.entry())), counterparts, message_types }
 }
 
 /// What is asked for: so many partners after this one.

@@ -28,11 +28,16 @@ pub const OUTCOMES: [&str; 3] = ["accepted", "returned", "rejected"];
 /// Messages refused for a quota, by partner and the part of its quota. There are none until one is.
 const QUOTA_REFUSALS: &str = "airut_quota_refusals_total";
 
+/// Pages that the desk could not show, by why.
+const DESK_FAULTS: &str = "airut_desk_faults_total";
+const FAULTS: [&str; 2] = ["store", "unreachable"];
+
 /// Counters with labels, which begin at nothing where all of their labels are known.
 const LABELLED: &[(&str, &str)] = &[
     (REFUSALS, "Calls and handshakes refused, by reason (a code of docs/errors)."),
     (SETTLED, "Deliveries settled at this gateway, by outcome."),
     (REQUEST_STEPS, "Steps of information requests recorded at this gateway, by step."),
+    (DESK_FAULTS, "Pages that the desk could not show, by why (the last part of the text's key)."),
     (QUOTA_REFUSALS, "Messages refused because their sender's quota was used up, by partner and part of the quota."),
 ];
 
@@ -79,6 +84,7 @@ const GAUGES: &[(&str, Unit, &str)] = &[
     ),
     ("airut_queries_open", Unit::Count, "Queries asked and neither answered nor given up."),
     ("airut_documents_held", Unit::Count, "Documents that are stored, and whose recipient does not know of them yet."),
+    ("airut_desk_sessions", Unit::Count, "Officials who are signed in at this desk, or were lately."),
     ("airut_connections_open", Unit::Count, "TLS connections open."),
     ("airut_fold_lag_records", Unit::Count, "Records in the log that this gateway's folds have not taken in yet."),
     ("airut_log_queued_bytes", Unit::Bytes, "Bytes that wait to be written to the log."),
@@ -103,6 +109,7 @@ const GAUGES: &[(&str, Unit, &str)] = &[
 /// Histograms: how long something took.
 const HISTOGRAMS: &[(&str, &str)] = &[
     ("airut_query_seconds", "Time from a query's arrival to its answer or refusal."),
+    ("airut_desk_page_seconds", "Time from a request to the desk until its answer begins, by page."),
     ("airut_message_delivery_seconds", "Time from a message's acceptance until it was pushed to a collector."),
 ];
 
@@ -131,6 +138,9 @@ pub(crate) fn describe() {
     }
     for step in STEPS {
         metrics::counter!(REQUEST_STEPS, "step" => step).absolute(0);
+    }
+    for fault in FAULTS {
+        metrics::counter!(DESK_FAULTS, "fault" => fault).absolute(0);
     }
     for reason in Reason::ALL {
         metrics::counter!(REFUSALS, "reason" => reason.code()).absolute(0);

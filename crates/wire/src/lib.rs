@@ -38,7 +38,7 @@ pub use message::{
     context, delivery_from, delivery_id, duration, is_worth_retrying, lease, outcome, refusal, refusal_from,
     settlement, span, submission, taken_types,
 };
-pub use partner::{counterpart, fingerprint, kind_from, partner, partner_from, partner_id};
+pub use partner::{counterpart, fingerprint, kind_from, message_type, partner, partner_from, partner_id};
 pub use question::{asked_question, category, question, scopes};
 pub use receipt::{ReceiptFault, receipt, receipt_from, timestamp, timestamp_from};
 pub use status::{reason_of, retry_after_of, status};

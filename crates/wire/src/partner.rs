@@ -6,6 +6,7 @@ use airut_domain::{
     delivery::{Direction, Quota, Right},
     id::{Benefit, PartnerId},
     matter::Category,
+    message_type::{Definition, Service},
     partner::{CertificateMatch, CertificateName, Contract, Fault, Fingerprint, Grant, Kind, Partner, State},
     refusal::{Refusal, Violation},
 };
@@ -35,6 +36,23 @@ pub fn partner(partner: &Partner, version: u32) -> v1::Partner {
 /// A partner for those who exchange something with it.
 pub fn counterpart(partner: &Partner) -> v1::Counterpart {
     v1::Counterpart { id: partner.id.to_string(), name: partner.name.clone(), kind: kind(partner.kind).into() }
+}
+
+/// A message type as its senders and recipients are told of it.
+pub fn message_type(definition: &Definition) -> v1::MessageTypeDescription {
+    use v1::message_type_description::Service as S;
+    let service = match definition.service {
+        Service::Messages => S::Delivery,
+        Service::Documents => S::Document,
+        Service::Requests => S::InformationRequest,
+    };
+    v1::MessageTypeDescription {
+        name: definition.name.to_string(),
+        title: definition.title.clone(),
+        service: service.into(),
+        max_bytes: i64::try_from(definition.max_bytes).unwrap_or(i64::MAX),
+        content_types: definition.content_types.iter().cloned().collect(),
+    }
 }
 
 const fn kind(kind: Kind) -> p::Kind {

@@ -51,7 +51,7 @@ impl Office {
     }
 
     async fn take(&self, delivery: v1::Delivery, lease: Lease) {
-        let Some(item) = new_item(delivery, self.now()) else {
+        let Some(item) = new_item(delivery, &self.rights(), self.now()) else {
             // The exchange sends no delivery without a message.
             drop(lease.return_after(None));
             return;
@@ -76,7 +76,7 @@ impl Office {
     }
 }
 
-fn new_item(delivery: v1::Delivery, arrived: Timestamp) -> Option<NewItem> {
+fn new_item(delivery: v1::Delivery, rights: &Rights, arrived: Timestamp) -> Option<NewItem> {
     let message = delivery.message?;
     let context = message.context.unwrap_or_default();
     let payload = serde_json::from_slice(&message.payload).unwrap_or_default();
@@ -85,7 +85,7 @@ fn new_item(delivery: v1::Delivery, arrived: Timestamp) -> Option<NewItem> {
         value.get(name).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
     };
     let document_id = text("document_id");
-    let is_document = Rights::is_document(&message.message_type) && !document_id.is_empty();
+    let is_document = rights.is_document(&message.message_type) && !document_id.is_empty();
     let (kind, object_id) =
         if is_document { (ItemKind::Document, document_id) } else { (ItemKind::Notice, String::new()) };
     Some(NewItem {

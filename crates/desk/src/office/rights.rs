@@ -6,11 +6,11 @@ use std::{
     time::Duration,
 };
 
-use airut_wire::v1::{self, delivery_right::Direction};
+use airut_wire::v1::{self, delivery_right::Direction, message_type_description::Service};
 use tokio_util::sync::CancellationToken;
 
 use super::{AGAIN, DEADLINE, Office};
-use crate::official::Why;
+use crate::{language::Texts, official::Why};
 
 /// How often they are asked for anew.
 const RENEW: Duration = Duration::from_secs(60);
@@ -18,15 +18,13 @@ const RENEW: Duration = Duration::from_secs(60);
 /// The type of information requests.
 pub(crate) const REQUESTS: &str = "information-request";
 
-/// How names of message types that are documents end. The exchange tells no partner its list of types.
-const DOCUMENTS: &str = "-document";
-
 /// What the organisation may do.
 #[derive(Clone, Debug, Default)]
 pub struct Rights {
     partner: v1::Partner,
     names: BTreeMap<String, String>,
     counterparts: Vec<v1::Counterpart>,
+    message_types: BTreeMap<String, v1::MessageTypeDescription>,
 }
 
 impl Rights {
@@ -34,7 +32,13 @@ impl Rights {
         let partner = response.partner.unwrap_or_default();
         let own = (partner.id.clone(), partner.name.clone());
         let names = response.counterparts.iter().map(|other| (other.id.clone(), other.name.clone()));
-        Self { names: names.chain([own]).collect(), partner, counterparts: response.counterparts }
+        let message_types = response.message_types.into_iter().map(|described| (described.name.clone(), described));
+        Self {
+            names: names.chain([own]).collect(),
+            partner,
+            counterparts: response.counterparts,
+            message_types: message_types.collect(),
+        }
     }
 
     /// Whether the exchange has not told them yet.
@@ -83,7 +87,7 @@ impl Rights {
 
     /// The types of documents that it may send.
     pub fn document_types(&self) -> BTreeSet<String> {
-        self.types(Direction::Send).filter(|name| name.ends_with(DOCUMENTS)).collect()
+        self.types(Direction::Send).filter(|name| self.is_document(name)).collect()
     }
 
     /// Whether it has anything to do with information requests.
@@ -97,8 +101,19 @@ impl Rights {
     }
 
     /// Whether a message type is a document's.
-    pub fn is_document(message_type: &str) -> bool {
-        message_type.ends_with(DOCUMENTS)
+    pub fn is_document(&self, message_type: &str) -> bool {
+        self.described(message_type).is_some_and(|described| described.service() == Service::Document)
+    }
+
+    /// What the exchange says of a message type.
+    pub fn described(&self, message_type: &str) -> Option<&v1::MessageTypeDescription> {
+        self.message_types.get(message_type)
+    }
+
+    /// What a message type is called: in the desk's own words where it has some, else as the exchange does.
+    pub fn title(&self, t: &Texts, message_type: &str) -> String {
+        let described = || self.described(message_type).map(|described| described.title.clone());
+        t.find(&format!("type-{message_type}")).or_else(described).unwrap_or_else(|| message_type.to_owned())
     }
 
     fn types(&self, direction: Direction) -> impl Iterator<Item = String> {

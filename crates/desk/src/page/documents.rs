@@ -1,6 +1,6 @@
 //! Documents: what has arrived and what was sent, sending, and fetching one or all.
 
-use std::{io, io::SeekFrom, pin::Pin};
+use std::{collections::BTreeSet, io, io::SeekFrom, pin::Pin};
 
 use airut_client::{FetchError, Fetching, SendError, UploadError};
 use airut_domain::{file_name::FileName, media_type};
@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     desk::Desk,
-    office::{About, Change, DEADLINE},
+    office::{About, Change, DEADLINE, Rights},
     official::{Role, Why},
     store::{Action, Arrived, Claim, Item, ItemKind, Sent as SentDocument},
     web::{
@@ -44,9 +44,6 @@ use crate::{
         visit::Caller,
     },
 };
-
-/// What file choosers offer. The exchange looks into each document all the same.
-pub(super) const ACCEPT: &str = ".pdf,.odt,.docx,.jpg,.jpeg,.png,.tif,.tiff,.txt";
 
 /// So long a document may stand still on its way.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
@@ -88,6 +85,7 @@ struct DocumentPage {
     item: Item,
     body: Arrived,
     path: String,
+    kind: String,
     name: String,
     media_type: String,
     size: String,
@@ -106,7 +104,7 @@ struct NewPage {
     f: Frame,
     form: Form,
     most: String,
-    accept: &'static str,
+    accept: String,
     files_error: Option<String>,
 }
 
@@ -153,7 +151,7 @@ pub(crate) async fn list(caller: Caller, Query(place): Query<Place>) -> Result<R
     }))
 }
 
-async fn sent_row(caller: &Caller, rights: &crate::office::Rights, sent: SentDocument) -> SentRow {
+async fn sent_row(caller: &Caller, rights: &Rights, sent: SentDocument) -> SentRow {
     let t = caller.texts();
     // Where it stands the exchange knows; without it the row says nothing of that.
     let upload = caller.office.client.get_upload(&sent.document_id, DEADLINE).await.ok();
@@ -197,6 +195,7 @@ pub(crate) async fn show(caller: Caller, Path((sender, id)): Path<(String, Strin
     Ok(render(&DocumentPage {
         f: caller.frame_named(name.clone()),
         path: caller.to(&document_path(&sender, &id)),
+        kind: office.rights().title(t, &item.message_type),
         may_view: may_be_viewed(&media_type),
         name,
         media_type,
@@ -356,7 +355,7 @@ pub(super) async fn all(
 async fn zipped(caller: &Caller, items: Vec<Item>, writer: tokio::io::DuplexStream) -> Result<(), io::Error> {
     use async_zip::{Compression, ZipEntryBuilder, tokio::write::ZipFileWriter};
     let mut archive = ZipFileWriter::with_tokio(writer);
-    let mut names = std::collections::BTreeSet::new();
+    let mut names = BTreeSet::new();
     for item in items {
         let mut fetching = fetch(caller, &item).await.map_err(|_| io::Error::other("a document can not be fetched"))?;
         let name = unused(&fetching.metadata().file_name, &mut names);
@@ -373,7 +372,7 @@ async fn zipped(caller: &Caller, items: Vec<Item>, writer: tokio::io::DuplexStre
     Ok(())
 }
 
-fn unused(name: &str, used: &mut std::collections::BTreeSet<String>) -> String {
+fn unused(name: &str, used: &mut BTreeSet<String>) -> String {
     let (stem, end) = name.rsplit_once('.').map_or((name, String::new()), |(stem, end)| (stem, format!(".{end}")));
     let numbered = (2..).map(|number| format!("{stem} ({number}){end}"));
     let free = std::iter::once(name.to_owned()).chain(numbered).find(|name| !used.contains(name));
@@ -446,8 +445,18 @@ fn new_page(desk: &Desk, caller: &Caller, form: Form, files_error: Option<String
         (None, false) => http::StatusCode::OK,
     };
     let most = caller.texts().size(i64::try_from(desk.settings().largest_document).unwrap_or(i64::MAX));
-    let page = NewPage { f: caller.frame("document-new-title"), form, most, accept: ACCEPT, files_error };
+    let accept = accepted(&caller.office.rights());
+    let page = NewPage { f: caller.frame("document-new-title"), form, most, accept, files_error };
     (status, render(&page)).into_response()
+}
+
+/// The media types that file choosers offer. The exchange looks into each document all the same.
+pub(super) fn accepted(rights: &Rights) -> String {
+    let types = rights.document_types();
+    let described = types.iter().filter_map(|name| rights.described(name));
+    let media_types: BTreeSet<&str> =
+        described.flat_map(|described| described.content_types.iter().map(String::as_str)).collect();
+    media_types.into_iter().collect::<Vec<_>>().join(",")
 }
 
 /// What is said of documents that are sent together.
@@ -467,7 +476,7 @@ fn send_form(caller: &Caller, given: Fields, sent: Sent) -> Result<(Form, Togeth
     let types = rights.document_types();
     let first = types.first().ok_or(Fault::Forbidden)?;
     let mut form = Form::new(t, given, sent);
-    let choices = types.iter().map(|name| (name.clone(), t.word("type", name))).collect();
+    let choices = types.iter().map(|name| (name.clone(), rights.title(t, name))).collect();
     let document_type = form.choice("type", choices, Needed::Yes);
     let known = types.get(&document_type).unwrap_or(first);
     let (why, recipients) = rights.sends(known).ok_or(Fault::Forbidden)?;
@@ -752,7 +761,7 @@ mod tests {
 
     #[test]
     fn files_of_the_same_name_are_numbered() {
-        let mut used = std::collections::BTreeSet::new();
+        let mut used = BTreeSet::new();
         let names = ["tosite.pdf", "tosite.pdf", "tosite", "tosite.pdf"].map(|name| unused(name, &mut used));
         assert_eq!(names, ["tosite.pdf", "tosite (2).pdf", "tosite", "tosite (3).pdf"]);
     }

@@ -101,9 +101,9 @@ pub(crate) async fn show(caller: Caller, Path(number): Path<i64>) -> Result<Resp
     let request = text("requester").zip(text("request_id"));
     let rights = office.rights();
     Ok(render(&NoticePage {
-        f: caller.frame_named(t.word("type", &item.message_type)),
+        f: caller.frame_named(rights.title(t, &item.message_type)),
         path: caller.to(&format!("/notices/{number}")),
-        title: t.word("type", &item.message_type),
+        title: rights.title(t, &item.message_type),
         sender: rights.name(&item.sender).to_owned(),
         end_user: body.end_user.clone(),
         person: body.subject_id.clone(),

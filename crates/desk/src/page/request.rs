@@ -634,7 +634,7 @@ fn page(
     let attach = may_attach.then(|| Attach {
         action: caller.to(&format!("{path}/attach")),
         most: caller.texts().size(i64::try_from(desk.settings().largest_document).unwrap_or(i64::MAX)),
-        accept: documents::ACCEPT,
+        accept: documents::accepted(&caller.office.rights()),
     });
     FormPage {
         f: caller.frame(doing.title()),

@@ -79,7 +79,7 @@ impl Rows<'_> {
         };
         ItemRow {
             href: format!("/{}{rest}", self.t.language().code()),
-            title: self.t.word("type", &item.message_type),
+            title: self.rights.title(self.t, &item.message_type),
             id: if item.object_id.is_empty() { item.message_id.clone() } else { item.object_id.clone() },
             sender: self.rights.name(&item.sender).to_owned(),
             accepted: self.t.moment(item.accepted),

@@ -61,7 +61,7 @@ pub(crate) struct Attach {
     pub(crate) action: String,
     /// The largest that may be.
     pub(crate) most: String,
-    pub(crate) accept: &'static str,
+    pub(crate) accept: String,
 }
 
 impl FormPage {

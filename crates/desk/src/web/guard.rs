@@ -2,6 +2,8 @@
 //!
 //! Nothing here depends on a page's own care. A page that is for officials takes a `Caller`, and without a session there is none.
 
+use std::time::Instant;
+
 use askama::Template;
 use axum::{
     body::Body,
@@ -61,6 +63,7 @@ struct FaultPage {
 /// Sees to a request and its answer.
 pub(crate) async fn guard(State(desk): State<Desk>, mut request: Request, next: Next) -> Response {
     let (uri, method) = (request.uri().clone(), request.method().clone());
+    let began = Instant::now();
     let visit = visit(&desk, &uri, request.headers());
     let mut response = if changes(&method) && !desk.is_own_origin(request.headers()) {
         Fault::Forged.into_response()
@@ -84,7 +87,17 @@ pub(crate) async fn guard(State(desk): State<Desk>, mut request: Request, next: 
         response = show(&visit, &fault, &method, &uri);
     }
     harden(&desk, response.headers_mut());
+    if let Some(page) = page_of(&visit) {
+        metrics::histogram!("airut_desk_page_seconds", "page" => page).record(began.elapsed());
+    }
     response
+}
+
+/// The place of the menu that a request is of; none of what is no page.
+fn page_of(visit: &Visit) -> Option<&'static str> {
+    let place = visit.rest[1..].split(['/', '?']).next().unwrap_or_default();
+    let pages = ["queries", "requests", "documents", "notices", "log", "users-log", "sign-in", "accessibility"];
+    if place.is_empty() { Some("today") } else { pages.into_iter().find(|page| *page == place) }
 }
 
 const fn changes(method: &Method) -> bool {
