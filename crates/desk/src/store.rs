@@ -9,6 +9,9 @@ mod feedback;
 mod items;
 mod seal;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -200,6 +203,22 @@ impl Store {
         })
         .await
     }
+
+    /// Things that were dealt with before `items` go, and entries of the access log from before `access`. What nobody has dealt with stays.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn sweep(&self, items: Timestamp, access: Timestamp) -> Result<(), Error> {
+        self.with(move |file, _| {
+            let sweep = file.transaction()?;
+            sweep.execute("DELETE FROM item WHERE handled < ?1", [items.as_millis()])?;
+            sweep.execute("DELETE FROM sent WHERE time < ?1", [items.as_millis()])?;
+            sweep.execute("DELETE FROM feedback WHERE time < ?1", [items.as_millis()])?;
+            sweep.execute("DELETE FROM access WHERE time < ?1", [access.as_millis()])?;
+            Ok(sweep.commit()?)
+        })
+        .await
+    }
 }
 
 /// What is known here of an object: what the exchange does not tell in lists, or not at all.
@@ -246,23 +265,4 @@ fn claimed(file: &Connection, object: &str) -> Result<Option<Claim>, Error> {
 fn claim(row: &rusqlite::Row<'_>, first: usize) -> rusqlite::Result<Claim> {
     let since = Timestamp::from_millis(row.get(first + 2)?);
     Ok(Claim { subject: row.get(first)?, name: row.get(first + 1)?, since })
-}
-
-/// Deletes what has been kept for long enough.
-impl Store {
-    /// Things that were dealt with before `items` go, and entries of the access log from before `access`. What nobody has dealt with stays.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn sweep(&self, items: Timestamp, access: Timestamp) -> Result<(), Error> {
-        self.with(move |file, _| {
-            let sweep = file.transaction()?;
-            sweep.execute("DELETE FROM item WHERE handled < ?1", [items.as_millis()])?;
-            sweep.execute("DELETE FROM sent WHERE time < ?1", [items.as_millis()])?;
-            sweep.execute("DELETE FROM feedback WHERE time < ?1", [items.as_millis()])?;
-            sweep.execute("DELETE FROM access WHERE time < ?1", [access.as_millis()])?;
-            Ok(sweep.commit()?)
-        })
-        .await
-    }
 }

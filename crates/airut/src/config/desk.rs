@@ -184,3 +184,72 @@ fn sign_in(raw: Option<OidcSettings>, faults: &mut Vec<String>) -> SignIn {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Role, load};
+
+    fn set(name: &str, value: &str) -> (String, String) {
+        (format!("AIRUT__DESK__{name}"), value.to_owned())
+    }
+
+    #[test]
+    fn every_fault_of_a_desk_is_named() {
+        let faulty = [
+            ("AIRUT__DATA".to_owned(), "/nowhere".to_owned()),
+            set("PUBLIC_URL", "http://desk.example/path"),
+            set("IDLE_MINUTES", "1"),
+            set("KEY", "/nowhere/key.pem"),
+            set("ORGANISATIONS__KELA__CERTIFICATE", "/nowhere/kela.crt"),
+        ];
+        let faults = load(None, faulty.into_iter(), &[Role::Desk]).expect_err("full of faults").to_string();
+        for name in [
+            "desk.public_url: must be https://",
+            "desk.certificate: a file is required",
+            "desk.key: /nowhere/key.pem: there is no such file",
+            "desk.server: is required",
+            "desk.ca:",
+            "desk.receipt_keys:",
+            "desk.sealing_key:",
+            "desk.organisations.kela.certificate: /nowhere/kela.crt",
+            "desk.organisations.kela.key:",
+            "desk.sign_in: an OpenID Connect provider is required",
+            "desk.idle_minutes: must be 5 to 240",
+        ] {
+            assert!(faults.contains(name), "{name} is missing in\n{faults}");
+        }
+    }
+
+    #[test]
+    fn officials_can_not_be_chosen_by_a_configuration() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = |name: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, "").expect("a file");
+            path.display().to_string()
+        };
+        let (ca, secret) = (file("ca.crt"), file("secret"));
+        let good = vec![
+            ("AIRUT__DATA".to_owned(), dir.path().display().to_string()),
+            set("PUBLIC_URL", "https://desk.example"),
+            set("SERVER", "airut.example:7443"),
+            set("CA", &ca),
+            set("RECEIPT_KEYS", &ca),
+            set("SEALING_KEY", &secret),
+            set("ORGANISATIONS__PIRKANMAA__CERTIFICATE", &ca),
+            set("ORGANISATIONS__PIRKANMAA__KEY", &ca),
+            set("ORGANISATIONS__PIRKANMAA__COLLECT", "['social-work-need']"),
+            set(
+                "SIGN_IN",
+                &format!("{{ issuer = 'https://sso.example', client_id = 'desk', client_secret = '{secret}' }}"),
+            ),
+        ];
+        let config = load(None, good.clone().into_iter(), &[Role::Desk]).expect("no faults");
+        let desk = config.desk.expect("a desk");
+        assert!(matches!(desk.sign_in, airut_desk::SignIn::Provider(_)));
+        assert!(desk.offices[0].collect.contains("social-work-need"));
+        assert_eq!(desk.offices[0].exchange.server, "airut.example:7443");
+        let without = good.into_iter().filter(|(name, _)| !name.contains("SIGN_IN"));
+        assert!(load(None, without, &[Role::Desk]).is_err());
+    }
+}
