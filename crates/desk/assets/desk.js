@@ -8,6 +8,8 @@
   // Changes, for as long as the page is looked at: browsers hold only so many connections to one address.
   let source = null;
   let seen = false;
+  let typed = false;
+  body.addEventListener("input", (event) => { typed ||= Boolean(event.target.closest("main form[method=post]")); });
   const news = (kind) => {
     htmx.trigger(body, "desk:" + kind);
     for (const note of document.querySelectorAll(`[data-watch="${kind}"]`)) note.hidden = false;
@@ -25,7 +27,8 @@
     });
     for (const kind of ["requests", "documents", "notices"]) source.addEventListener(kind, () => news(kind));
     source.addEventListener("link", () => fetchLink());
-    source.addEventListener("over", () => { stop(); location.reload(); });
+    // What is being typed is not thrown away: it is kept when it is sent.
+    source.addEventListener("over", () => { stop(); if (typed) show("session-over", true); else location.reload(); });
     source.onerror = () => {
       show("live-lost", true);
       body.dataset.connected = "no";
@@ -65,7 +68,6 @@
       const kept = await fetch(body.dataset.stay, { method: "POST", body: form });
       if (kept.ok) { ends = Date.now() + idle; show("session-ends", false); byId("main").focus(); }
     });
-    body.addEventListener("htmx:afterRequest", () => { ends = Date.now() + idle; });
   }
 
   // What is wrong with a form is where one is.

@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use airut_domain::time::Timestamp;
 use axum::{
-    Router, middleware,
+    Router,
+    extract::DefaultBodyLimit,
+    middleware,
     response::Redirect,
     routing::{get, post},
 };
@@ -39,6 +41,9 @@ const FIRST: Duration = Duration::from_secs(3);
 
 /// So many documents may be on their way through the desk at once.
 const MOST_DOCUMENTS: usize = 16;
+
+/// The files of one form have together at most the bytes of so many of the largest.
+const MOST_AT_ONCE: u64 = 4;
 
 /// Why a desk can not start.
 #[derive(Debug, thiserror::Error)]
@@ -289,6 +294,8 @@ impl Desk {
 
 /// Every address, in the order in which a day goes.
 fn router(desk: Desk) -> Router {
+    let largest = desk.settings().largest_document.saturating_mul(MOST_AT_ONCE);
+    let largest = usize::try_from(largest).unwrap_or(usize::MAX);
     let pages = Router::new()
         .route("/", get(page::today::show))
         .route("/sign-in", get(page::sign_in::show).post(page::sign_in::choose))
@@ -325,6 +332,8 @@ fn router(desk: Desk) -> Router {
         .route("/fi/", get(page::today::show))
         .route("/sv/", get(page::today::show))
         .route("/en/", get(page::today::show))
+        // Forms have a bound of their own, and so has each file.
+        .layer(DefaultBodyLimit::max(largest))
         .layer(middleware::from_fn_with_state(desk.clone(), guard::guard))
         .with_state(desk)
 }

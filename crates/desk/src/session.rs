@@ -142,13 +142,13 @@ impl Sessions {
         Some(session.visitor.clone())
     }
 
-    /// Whether the session still runs, without using it: what comes by itself keeps nobody signed in.
-    pub(crate) fn runs(&self, cookie: &str, now: Timestamp) -> bool {
+    /// The same without using the session: what comes by itself keeps nobody signed in.
+    pub(crate) fn look(&self, cookie: &str, now: Timestamp) -> Option<Visitor> {
         let open = self.sessions();
-        let runs = |session: &Session| {
+        let runs = |session: &&Session| {
             !session.over && now < session.visitor.ends && now.since(session.used) < self.limits.idle
         };
-        open.get(&key(cookie)).is_some_and(runs)
+        open.get(&key(cookie)).filter(runs).map(|session| session.visitor.clone())
     }
 
     /// Signs out.
@@ -255,7 +255,7 @@ mod tests {
         let (cookie, _) = sessions.open(official("aino"), None, None, at(0));
         assert!(sessions.find(&cookie, at(29)).is_some());
         assert!(sessions.find(&cookie, at(58)).is_some());
-        assert!(sessions.runs(&cookie, at(87)));
+        assert!(sessions.look(&cookie, at(87)).is_some());
         assert!(sessions.find(&cookie, at(88)).is_none());
         assert!(sessions.find(&cookie, at(58)).is_none(), "what is over stays over");
         let (cookie, _) = sessions.open(official("aino"), None, None, at(0));

@@ -9,7 +9,10 @@ use askama::Template;
 use aws_lc_rs::digest;
 use axum::{
     body::Body,
-    extract::{Multipart, Path, Query, State as Of, multipart::Field},
+    extract::{
+        Multipart, Path, Query, State as Of,
+        multipart::{Field, MultipartError},
+    },
     response::{IntoResponse, Redirect, Response},
 };
 use bytes::Bytes;
@@ -50,6 +53,10 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// So many files a form may have.
 const MOST_FILES: usize = 20;
+
+/// A form with files has so many other fields at most, each of so many bytes.
+const MOST_FIELDS: usize = 32;
+const LONGEST_FIELD: usize = 4096;
 
 /// The first bytes of a file, in which its media type is looked for.
 const HEAD: usize = 64 * 1024;
@@ -294,8 +301,12 @@ pub(crate) async fn file(
     if inline {
         let shown = disposition("inline", &metadata.file_name);
         headers.insert(CONTENT_DISPOSITION, shown);
-        // Whatever is in it runs nothing and reaches nothing.
-        let policy = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; object-src 'self'; frame-ancestors 'self'; sandbox";
+        // Whatever is in it runs nothing and reaches nothing. Chromium's PDF viewer, which isolates by itself, does not open in a sandbox.
+        let policy = if metadata.content_type == "application/pdf" {
+            "default-src 'none'; style-src 'unsafe-inline'; object-src 'self'; frame-ancestors 'self'"
+        } else {
+            "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'self'; sandbox"
+        };
         headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
         headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("SAMEORIGIN"));
     }
@@ -385,7 +396,8 @@ fn unused(name: &str, used: &mut BTreeSet<String>) -> String {
 pub(super) fn download(name: &str, media_type: &str, body: Body) -> Response {
     let mut response = body.into_response();
     let headers = response.headers_mut();
-    let media_type = HeaderValue::from_str(media_type);
+    let media_type =
+        HeaderValue::from_str(if media_type == "text/plain" { "text/plain; charset=utf-8" } else { media_type });
     headers.insert(CONTENT_TYPE, media_type.unwrap_or(HeaderValue::from_static("application/octet-stream")));
     headers.insert(CONTENT_DISPOSITION, disposition("attachment", name));
     response
@@ -568,13 +580,17 @@ async fn receive(desk: &Desk, caller: &Caller, mut parts: Multipart) -> Result<R
     let _room = desk.documents().try_acquire_owned().map_err(|_| Fault::Busy)?;
     let (mut pairs, mut files, mut fault) = (Vec::new(), Vec::new(), None);
     let mut own = false;
-    while let Some(part) = parts.next_field().await.map_err(|_| Fault::Malformed)? {
+    while let Some(mut part) = in_time(parts.next_field()).await? {
         let name = part.name().unwrap_or_default().to_owned();
         if name != "files" {
-            let value = part.text().await.map_err(|_| Fault::Malformed)?;
-            if pairs.len() >= 32 || value.len() > 4096 {
-                return Err(Fault::TooLarge);
+            let mut value = Vec::new();
+            while let Some(chunk) = in_time(part.chunk()).await? {
+                value.extend_from_slice(&chunk);
+                if pairs.len() >= MOST_FIELDS || value.len() > LONGEST_FIELD {
+                    return Err(Fault::TooLarge);
+                }
             }
+            let value = String::from_utf8_lossy(&value).into_owned();
             if name == "csrf" {
                 caller.own(&value)?;
                 own = true;
@@ -607,6 +623,15 @@ async fn receive(desk: &Desk, caller: &Caller, mut parts: Multipart) -> Result<R
     Ok(Received { fields: Fields::of(pairs), files, fault })
 }
 
+/// The next part of what is coming in. Who stands still gives their place to others.
+async fn in_time<T>(next: impl Future<Output = Result<T, MultipartError>>) -> Result<T, Fault> {
+    match tokio::time::timeout(PATIENCE, next).await {
+        Ok(Ok(next)) => Ok(next),
+        Ok(Err(fault)) if fault.status() == http::StatusCode::PAYLOAD_TOO_LARGE => Err(Fault::TooLarge),
+        Ok(Err(_)) | Err(_) => Err(Fault::Malformed),
+    }
+}
+
 async fn file_of(desk: &Desk, caller: &Caller, mut part: Field<'_>) -> Result<Result<Upload, String>, Fault> {
     let t = caller.texts();
     let given = part.file_name().unwrap_or_default();
@@ -623,7 +648,7 @@ async fn file_of(desk: &Desk, caller: &Caller, mut part: Field<'_>) -> Result<Re
     let mut file = File::from_std(file);
     let mut hash = digest::Context::new(&digest::SHA256);
     let (mut size, mut head) = (0_u64, Vec::new());
-    while let Some(chunk) = part.chunk().await.map_err(|_| Fault::Malformed)? {
+    while let Some(chunk) = in_time(part.chunk()).await? {
         size += chunk.len() as u64;
         if size > most {
             let most = t.size(i64::try_from(most).unwrap_or(i64::MAX));

@@ -6,6 +6,9 @@ use axum::extract::{FromRequest, Request};
 use super::{fault::Fault, guard::LARGEST_FORM};
 use crate::language::Texts;
 
+/// A form may take so long to come in.
+const SLOWEST: std::time::Duration = std::time::Duration::from_secs(30);
+
 /// The fields of a form as they were sent. Line ends are those of one character, and no value has white space around it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Fields(Vec<(String, String)>);
@@ -55,7 +58,8 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
     type Rejection = Fault;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Fault> {
-        let body = axum::body::to_bytes(request.into_body(), LARGEST_FORM).await.map_err(|_| Fault::TooLarge)?;
+        let body = tokio::time::timeout(SLOWEST, axum::body::to_bytes(request.into_body(), LARGEST_FORM)).await;
+        let body = body.map_err(|_| Fault::Malformed)?.map_err(|_| Fault::TooLarge)?;
         Ok(Self::parse(&body))
     }
 }

@@ -108,7 +108,11 @@ const fn changes(method: &Method) -> bool {
 fn visit(desk: &Desk, uri: &Uri, headers: &HeaderMap) -> Visit {
     let now = desk.now();
     let cookie = cookie(headers, SESSION);
-    let visitor = cookie.as_deref().and_then(|cookie| desk.sessions().find(cookie, now));
+    // Lists that are shown anew because something has changed: nobody has done anything.
+    let by_itself = headers.contains_key("hx-request") || uri.path().ends_with("/live");
+    let visitor = cookie.as_deref().and_then(|cookie| {
+        if by_itself { desk.sessions().look(cookie, now) } else { desk.sessions().find(cookie, now) }
+    });
     let path = uri.path();
     let (first, rest) = path[1..].split_once('/').unwrap_or((&path[1..], ""));
     let language = Language::parse(first);

@@ -64,7 +64,7 @@ impl Live {
             },
             () = tokio::time::sleep(BEAT) => {
                 // Nobody is kept signed in by an open page.
-                let runs = self.desk.sessions().runs(&self.cookie, self.desk.now());
+                let runs = self.desk.sessions().look(&self.cookie, self.desk.now()).is_some();
                 let event = if runs { "beat" } else { "over" };
                 Some(Event::default().event(event).data("1"))
             }

@@ -15,6 +15,7 @@ footer = Airut exchanges messages between authorities. Every reading is recorded
 link-lost = The message exchange can not be reached just now. Lists may be out of date. The desk tries again by itself.
 live-lost = The connection to the desk is lost. The page is kept up to date again once it is back.
 session-ends = Your session ends soon, because you have not done anything for a while.
+session-over = Your session has ended. What you typed is not lost: send the form, sign in and go on where you were.
 session-stay = Stay signed in
 back = Back
 cancel = Cancel

@@ -15,6 +15,7 @@ footer = Airut välittää sanomia viranomaisten välillä. Jokainen katselu jä
 link-lost = Sanomanvälitykseen ei juuri nyt saada yhteyttä. Listat voivat olla vanhentuneita. Työpöytä yrittää uudelleen itse.
 live-lost = Yhteys työpöytään on poikki. Sivu päivittyy taas, kun yhteys palaa.
 session-ends = Istuntosi päättyy pian, koska et ole tehnyt mitään hetkeen.
+session-over = Istuntosi on päättynyt. Kirjoittamasi ei katoa: lähetä lomake, kirjaudu sisään ja jatka siitä, mihin jäit.
 session-stay = Jatka istuntoa
 back = Takaisin
 cancel = Peruuta

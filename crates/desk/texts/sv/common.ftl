@@ -15,6 +15,7 @@ footer = Airut förmedlar meddelanden mellan myndigheter. Varje läsning anteckn
 link-lost = Det går inte att nå meddelandeförmedlingen just nu. Listorna kan vara föråldrade. Skrivbordet försöker igen av sig självt.
 live-lost = Förbindelsen till skrivbordet är bruten. Sidan uppdateras igen när förbindelsen är tillbaka.
 session-ends = Din session avslutas snart, eftersom du inte har gjort något på en stund.
+session-over = Din session har avslutats. Det du skrev försvinner inte: skicka blanketten, logga in och fortsätt där du slutade.
 session-stay = Fortsätt sessionen
 back = Tillbaka
 cancel = Avbryt
