@@ -89,12 +89,16 @@ pub struct WindowOptions<'a> {
     pub height: u32,
     /// The languages that its user reads, best first, as `fi,sv`: what it sends as `Accept-Language`.
     pub languages: &'a str,
+    /// Whether servers are taken for what they say they are, whoever issued their certificates.
+    pub trusting: bool,
+    /// Whether [`Window::asked_for`] can be told.
+    pub remembers: bool,
 }
 
 impl Default for WindowOptions<'_> {
     /// A laptop's screen, and no language that a page need have.
     fn default() -> Self {
-        Self { width: 1280, height: 1024, languages: "en" }
+        Self { width: 1280, height: 1024, languages: "en", trusting: false, remembers: false }
     }
 }
 
@@ -144,12 +148,14 @@ impl Browser {
     }
 
     fn capabilities(&self, home: &Path, downloads: &Path, options: WindowOptions<'_>) -> Capabilities {
-        let WindowOptions { width, height, languages } = options;
+        let WindowOptions { width, height, languages, trusting, remembers } = options;
         let mut flags: Vec<String> = FLAGS.iter().map(|&flag| flag.to_owned()).collect();
         flags.push(format!("--user-data-dir={}", home.join("profile").display()));
         flags.push(format!("--window-size={width},{height}"));
         let capabilities = json!({
             "browserName": "chrome",
+            "acceptInsecureCerts": trusting,
+            "goog:loggingPrefs": if remembers { json!({ "performance": "ALL" }) } else { json!({}) },
             "goog:chromeOptions": {
                 "binary": self.home.path().join("chromium"),
                 "args": flags,

@@ -31,7 +31,37 @@ impl WebDriverCompatibleCommand for DevTools {
     }
 }
 
+/// What the driver has noted since it was last asked.
+#[derive(Debug)]
+struct Noted;
+
+impl WebDriverCompatibleCommand for Noted {
+    fn endpoint(&self, base: &Url, session: Option<&str>) -> Result<Url, ParseError> {
+        base.join(&format!("session/{}/se/log", session.unwrap_or_default()))
+    }
+
+    fn method_and_body(&self, _url: &Url) -> (Method, Option<String>) {
+        (Method::POST, Some(json!({ "type": "performance" }).to_string()))
+    }
+}
+
 impl Window {
+    /// Every address that the browser has asked for since this was last called, in a window that
+    /// [`remembers`](super::WindowOptions::remembers).
+    #[track_caller]
+    pub fn asked_for(&self) -> impl Future<Output = Vec<String>> {
+        let at = Location::caller();
+        async move {
+            let noted = done(at, "tell what it asked for", self.client().issue_cmd(Noted)).await;
+            let noted = noted.as_array().map(Vec::as_slice).unwrap_or_default();
+            let messages =
+                noted.iter().filter_map(|note| serde_json::from_str::<Value>(note["message"].as_str()?).ok());
+            let sent = messages.filter(|event| event["message"]["method"] == "Network.requestWillBeSent");
+            let urls = sent.filter_map(|event| Some(event["message"]["params"]["request"]["url"].as_str()?.to_owned()));
+            urls.collect()
+        }
+    }
+
     /// What the browser answers to a command of the DevTools protocol, such as `Emulation.setEmulatedMedia`.
     #[track_caller]
     pub fn devtools(&self, command: &str, parameters: Value) -> impl Future<Output = Value> {

@@ -83,7 +83,7 @@ async fn a_form_is_filled_by_its_labels_and_sent() {
     let files = tempfile::tempdir().expect("a directory");
     let file = files.path().join("picture.txt");
     fs::write(&file, "what the file says").expect("the directory is ours");
-    let window = browser.window(WindowOptions::default()).await;
+    let window = browser.window(WindowOptions { remembers: true, ..WindowOptions::default() }).await;
 
     window.goto(&site).await;
     window.click(By::Link("The form")).await;
@@ -103,6 +103,11 @@ async fn a_form_is_filled_by_its_labels_and_sent() {
         window.shows(sent).await;
     }
     assert!(window.url().await.ends_with("/sent"));
+    let asked_for = window.asked_for().await;
+    assert!(
+        asked_for.contains(&format!("{site}/form")) && asked_for.contains(&format!("{site}/sent")),
+        "{asked_for:?}"
+    );
 }
 
 #[tokio::test]
