@@ -10,22 +10,22 @@
   let seen = false;
   let typed = false;
   body.addEventListener("input", (event) => { typed ||= Boolean(event.target.closest("main form[method=post]")); });
-  const news = (kind) => {
+  const news = (kind, of) => {
     htmx.trigger(body, "desk:" + kind);
-    for (const note of document.querySelectorAll(`[data-watch="${kind}"]`)) note.hidden = false;
+    for (const note of document.querySelectorAll(`[data-watch="${kind}"]`)) if (note.dataset.of === of) note.hidden = false;
   };
   const refresh = () => ["requests", "documents", "notices"].forEach((kind) => htmx.trigger(body, "desk:" + kind));
   const listen = () => {
     if (source || !body.dataset.live || document.visibilityState !== "visible") return;
     source = new EventSource(body.dataset.live);
-    source.addEventListener("all", () => {
+    source.addEventListener("all", (event) => {
       show("live-lost", false);
-      // What was missed while nobody listened.
-      if (seen) refresh();
+      // What was missed while nobody listened, or before anybody did.
+      if (seen || event.data !== body.dataset.told) refresh();
       seen = true;
       body.dataset.connected = "yes";
     });
-    for (const kind of ["requests", "documents", "notices"]) source.addEventListener(kind, () => news(kind));
+    for (const kind of ["requests", "documents", "notices"]) source.addEventListener(kind, (event) => news(kind, event.data));
     source.addEventListener("link", () => fetchLink());
     // What is being typed is not thrown away: it is kept when it is sent.
     source.addEventListener("over", () => { stop(); if (typed) show("session-over", true); else location.reload(); });
@@ -71,8 +71,8 @@
   }
 
   // What is wrong with a form is where one is.
-  const errors = byId("errors") || byId("result");
-  if (errors) errors.focus();
+  const toErrors = () => { const errors = byId("errors") || byId("errors-files") || byId("result"); if (errors) errors.focus(); };
+  toErrors();
 
   const count = (area) => {
     const shown = byId("count-" + area.name);
@@ -87,7 +87,7 @@
   body.addEventListener("click", (event) => { if (event.target.closest("[data-print]")) print(); });
 
   // Files may be dropped, and how far they are is shown. Without this the form is sent as any other.
-  for (const form of document.querySelectorAll("form.upload")) {
+  const bind = (form) => {
     const input = form.querySelector("input[type=file]");
     const drop = form.querySelector(".drop");
     const bar = form.querySelector("progress");
@@ -111,14 +111,24 @@
         const keep = form.dataset.keep;
         if (sending.status === 200 && keep && answer.querySelector(keep)) return attached(form, answer, keep, bar, button, input, said);
         if (sending.status === 200 && !keep) { location.assign(sending.responseURL); return; }
-        const fault = answer.querySelector("#errors, .error, main h1");
         failed();
+        const theirs = answer.getElementById("main");
+        if (!keep && theirs && theirs.querySelector("form.upload")) return replaced(theirs, input.files);
+        const fault = answer.querySelector("#errors, .error, main h1");
         if (fault) said.textContent = fault.textContent.trim();
       });
       sending.open("POST", form.action);
       sending.send(new FormData(form));
     });
-  }
+  };
+  // What is wrong shows as it would without this, and the files are still chosen.
+  const replaced = (theirs, files) => {
+    byId("main").replaceChildren(...document.importNode(theirs, true).childNodes);
+    const form = byId("main").querySelector("form.upload");
+    form.querySelector("input[type=file]").files = files;
+    bind(form);
+    toErrors();
+  };
   // What was attached shows in the answer's form, in which everything typed stays.
   const attached = (form, answer, keep, bar, button, input, said) => {
     const here = document.querySelector(keep);
@@ -135,5 +145,6 @@
     button.disabled = false;
     input.value = "";
   };
+  document.querySelectorAll("form.upload").forEach(bind);
   listen();
 })();

@@ -10,7 +10,10 @@ mod rights;
 use std::{
     collections::BTreeSet,
     path::Path,
-    sync::{Arc, RwLock},
+    sync::{
+        Arc, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -39,10 +42,12 @@ const AGAIN: Duration = Duration::from_secs(2);
 const CHANGES: usize = 64;
 
 /// Something that an open page may want to show anew.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Change {
-    /// Information requests.
+    /// Information requests: who has claimed one, or any number of them.
     Requests,
+    /// One information request, by who asks and their id for it.
+    Request(requests::RequestKey),
     /// Documents.
     Documents,
     /// Notices.
@@ -53,12 +58,20 @@ pub enum Change {
 
 impl Change {
     /// The name of the event that browsers get.
-    pub const fn name(self) -> &'static str {
+    pub const fn name(&self) -> &'static str {
         match self {
-            Self::Requests => "requests",
+            Self::Requests | Self::Request(_) => "requests",
             Self::Documents => "documents",
             Self::Notices => "notices",
             Self::Link => "link",
+        }
+    }
+
+    /// What has changed, where it is one thing.
+    pub fn of(&self) -> String {
+        match self {
+            Self::Request((requester, request_id)) => format!("{requester}/{request_id}"),
+            Self::Requests | Self::Documents | Self::Notices | Self::Link => String::new(),
         }
     }
 }
@@ -91,6 +104,8 @@ pub struct Office {
     requests: RwLock<Mirror>,
     collect: BTreeSet<String>,
     changes: broadcast::Sender<Change>,
+    /// How many changes there have been.
+    told: AtomicU64,
     /// Whether it hears from the exchange.
     link: watch::Sender<bool>,
     now: Now,
@@ -132,6 +147,7 @@ impl Office {
             requests: RwLock::default(),
             collect: settings.collect.clone(),
             changes: broadcast::channel(CHANGES).0,
+            told: AtomicU64::new(0),
             link: watch::channel(false).0,
             now,
         });
@@ -168,8 +184,14 @@ impl Office {
         self.changes.subscribe()
     }
 
+    /// How many changes there have been: a page that was made at another number has missed some.
+    pub fn told(&self) -> u64 {
+        self.told.load(Ordering::SeqCst)
+    }
+
     /// Tells open pages of a change.
     pub fn tell(&self, change: Change) {
+        self.told.fetch_add(1, Ordering::SeqCst);
         // Nobody may be listening.
         drop(self.changes.send(change));
     }

@@ -79,9 +79,10 @@ impl Office {
         if request.request_id.is_empty() {
             return;
         }
+        let key = (request.requester.clone(), request.request_id.clone());
         let changed = self.requests.write().unwrap_or_else(PoisonError::into_inner).put(request);
         if changed {
-            self.tell(Change::Requests);
+            self.tell(Change::Request(key));
         }
     }
 
@@ -90,7 +91,7 @@ impl Office {
         let key = (requester.to_owned(), request_id.to_owned());
         let known = self.requests.write().unwrap_or_else(PoisonError::into_inner).requests.remove(&key);
         if known.is_some() {
-            self.tell(Change::Requests);
+            self.tell(Change::Request(key));
         }
     }
 

@@ -84,6 +84,8 @@ struct RequestPage {
     f: Frame,
     r: Shown,
     path: String,
+    /// The request, as changes name it.
+    of: String,
     /// What may be done next, first the usual: the last part of the address and the key of the text.
     actions: Vec<(&'static str, &'static str)>,
     claim: Option<Claim>,
@@ -193,6 +195,7 @@ pub(crate) async fn show(caller: Caller, Path((requester, id)): Place) -> Result
     Ok(render(&RequestPage {
         f: caller.frame_named(format!("{} {id}", r.title)),
         path: caller.to(&request_path(&requester, &id)),
+        of: format!("{requester}/{id}"),
         actions: fitting.map(|doing| (doing.name(), doing.key())).collect(),
         claim,
         mine,

@@ -19,6 +19,8 @@ pub(crate) struct Frame {
     pub(crate) linked: bool,
     /// How long the session runs on without a request.
     pub(crate) idle_seconds: u64,
+    /// How many changes there had been before.
+    pub(crate) told: u64,
 }
 
 /// An entry of the menu.
@@ -49,6 +51,7 @@ impl Frame {
             done: visit.done,
             linked: visit.linked,
             idle_seconds: visit.idle_seconds,
+            told: visit.told,
         }
     }
 

@@ -134,6 +134,7 @@ fn visit(desk: &Desk, uri: &Uri, headers: &HeaderMap) -> Visit {
         done: done.and_then(|done| DONE.into_iter().find(|known| *known == done)),
         linked,
         idle_seconds: desk.sessions().limits().idle.as_secs(),
+        told: 0,
     }
 }
 

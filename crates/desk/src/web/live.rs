@@ -1,7 +1,7 @@
 //! What has changed, told to open pages as it happens (server-sent events). A page then asks for its own lists anew; an event itself says nothing of
-//! anybody.
+//! anybody: at most which request has changed.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     extract::State,
@@ -14,7 +14,10 @@ use futures::stream;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use super::{fault::Fault, visit::Caller};
-use crate::{desk::Desk, office::Change};
+use crate::{
+    desk::Desk,
+    office::{Change, Office},
+};
 
 /// How often a stream says that it is there, and looks whether its session still runs.
 const BEAT: Duration = Duration::from_secs(10);
@@ -25,6 +28,7 @@ const MOST: usize = 1500;
 struct Live {
     desk: Desk,
     cookie: String,
+    office: Arc<Office>,
     changes: Receiver<Change>,
     first: bool,
     /// Counts as open for as long as this is there.
@@ -35,7 +39,7 @@ struct Live {
 pub(crate) async fn live(State(desk): State<Desk>, caller: Caller) -> Result<Response, Fault> {
     let open = desk.live().try_acquire_owned().map_err(|_| Fault::Busy)?;
     let cookie = caller.cookie.clone().ok_or(Fault::SignIn)?;
-    let live = Live { desk, cookie, changes: caller.office.changes(), first: true, _open: open };
+    let live = Live { desk, cookie, changes: caller.office.changes(), office: caller.office, first: true, _open: open };
     let events = stream::unfold(live, |mut live| async {
         let event = live.next().await?;
         Some((Ok::<_, Infallible>(event), live))
@@ -50,24 +54,28 @@ pub(crate) const fn most() -> usize {
 
 impl Live {
     async fn next(&mut self) -> Option<Event> {
-        // Browsers pass over an event without data. This one comes at once, so that a page knows that it is connected, and may have missed something.
+        // At once, so that a page knows that it is connected, and whether it has missed something.
         if std::mem::take(&mut self.first) {
-            return Some(Event::default().event("all").data("1"));
+            return Some(event("all", &self.office.told().to_string()));
         }
         let stop = self.desk.stopping();
         tokio::select! {
             () = stop.cancelled() => None,
             change = self.changes.recv() => match change {
-                Ok(change) => Some(Event::default().event(change.name()).data("1")),
-                Err(RecvError::Lagged(_)) => Some(Event::default().event("all").data("1")),
+                Ok(change) => Some(event(change.name(), &change.of())),
+                Err(RecvError::Lagged(_)) => Some(event("all", "")),
                 Err(RecvError::Closed) => None,
             },
             () = tokio::time::sleep(BEAT) => {
                 // Nobody is kept signed in by an open page.
                 let runs = self.desk.sessions().look(&self.cookie, self.desk.now()).is_some();
-                let event = if runs { "beat" } else { "over" };
-                Some(Event::default().event(event).data("1"))
+                Some(event(if runs { "beat" } else { "over" }, ""))
             }
         }
     }
+}
+
+/// An event, about one thing or none. Browsers drop those that hold nothing.
+fn event(name: &str, of: &str) -> Event {
+    Event::default().event(name).data(if of.is_empty() { "-" } else { of })
 }

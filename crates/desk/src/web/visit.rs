@@ -34,6 +34,8 @@ pub(crate) struct Visit {
     pub(crate) linked: bool,
     /// How long the session runs on without a request.
     pub(crate) idle_seconds: u64,
+    /// How many changes the office had told of before the page was made.
+    pub(crate) told: u64,
 }
 
 impl Visit {
@@ -109,6 +111,7 @@ impl FromRequestParts<Desk> for Caller {
         let visit = Visit::from_request_parts(parts, desk).await?;
         let visitor = visit.visitor.clone().ok_or(Fault::SignIn)?;
         let office = desk.office(&visitor.official.organisation).await?;
+        let visit = Visit { told: office.told(), ..visit };
         Ok(Self { visit, official: visitor.official, office, csrf: visitor.csrf })
     }
 }
