@@ -335,6 +335,8 @@ fn router(desk: Desk) -> Router {
         // Forms have a bound of their own, and so has each file.
         .layer(DefaultBodyLimit::max(largest))
         .layer(middleware::from_fn_with_state(desk.clone(), guard::guard))
+        // Each form has a bound of its own, and each document: the framework's, of 2 MB, would break documents off.
+        .layer(DefaultBodyLimit::disable())
         .with_state(desk)
 }
 

@@ -18,7 +18,7 @@ use axum::{
 use bytes::Bytes;
 use futures::stream;
 use http::{
-    HeaderValue,
+    HeaderValue, StatusCode,
     header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_FRAME_OPTIONS},
 };
 use serde::Deserialize;
@@ -452,9 +452,9 @@ pub(crate) async fn new(Of(desk): Of<Desk>, caller: Caller) -> Result<Response, 
 
 fn new_page(desk: &Desk, caller: &Caller, form: Form, files_error: Option<String>) -> Response {
     let status = match (&form.banner, form.has_errors() || files_error.is_some()) {
-        (Some(_), _) => http::StatusCode::SERVICE_UNAVAILABLE,
-        (None, true) => http::StatusCode::UNPROCESSABLE_ENTITY,
-        (None, false) => http::StatusCode::OK,
+        (Some(_), _) => StatusCode::SERVICE_UNAVAILABLE,
+        (None, true) => StatusCode::UNPROCESSABLE_ENTITY,
+        (None, false) => StatusCode::OK,
     };
     let most = caller.texts().size(i64::try_from(desk.settings().largest_document).unwrap_or(i64::MAX));
     let accept = accepted(&caller.office.rights());
@@ -545,17 +545,24 @@ pub(crate) async fn attach(
     // Whom it is about the request says; that is asked on record, as it is when it is read.
     let subject_id = super::request::subject(&caller, &requester, &id).await?;
     let together = Together { why, document_type, recipient: requester.clone(), subject_id, case_id };
+    let wrong = |fault| Some((StatusCode::UNPROCESSABLE_ENTITY, fault));
     let fault = match (received.fault, received.files.is_empty()) {
-        (Some(fault), _) => Some(fault),
-        (None, true) => Some(caller.texts().of("error-files")),
-        (None, false) => send_all(&caller, &together, received.files, &object).await.err(),
+        (Some(fault), _) => wrong(fault),
+        (None, true) => wrong(caller.texts().of("error-files")),
+        (None, false) => {
+            let sent = send_all(&caller, &together, received.files, &object).await;
+            sent.err().map(|fault| (StatusCode::SERVICE_UNAVAILABLE, fault))
+        }
     };
     match fault {
         None => {
             let there = caller.to(&format!("{}/respond?done=sent", request_path(&requester, &id)));
             Ok(Redirect::to(&there).into_response())
         }
-        Some(fault) => super::request::respond_with_fault(&desk, &caller, &requester, &id, fault).await,
+        Some((status, fault)) => {
+            let shown = super::request::respond_with_fault(&desk, &caller, &requester, &id, fault).await?;
+            Ok((status, shown).into_response())
+        }
     }
 }
 
@@ -616,6 +623,15 @@ async fn receive(desk: &Desk, caller: &Caller, mut parts: Multipart) -> Result<R
                 break;
             }
         }
+    }
+    if fault.is_some() {
+        // Browsers do not listen while they send: the rest is taken off their hands, or they would not see what is wrong.
+        let rest = async {
+            while let Ok(Some(mut part)) = parts.next_field().await {
+                while let Ok(Some(_)) = part.chunk().await {}
+            }
+        };
+        drop(tokio::time::timeout(PATIENCE, rest).await);
     }
     if !own {
         return Err(Fault::Forged);
