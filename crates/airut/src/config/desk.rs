@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use airut_desk::{Limits, OfficeSettings, OidcSettings, Settings, SignIn};
+use airut_desk::{Limits, OfficeSettings, OidcSettings, Settings, SignIn, oidc::ClaimNames};
 use serde::Deserialize;
 
 use super::{address, readable, required};
@@ -31,7 +31,7 @@ pub(super) struct RawDesk {
     receipt_keys: PathBuf,
     sealing_key: PathBuf,
     organisations: BTreeMap<String, RawOrganisation>,
-    sign_in: Option<OidcSettings>,
+    sign_in: Option<RawSignIn>,
     idle_minutes: u64,
     session_hours: u64,
     largest_document_mib: u64,
@@ -60,6 +60,17 @@ impl Default for RawDesk {
             keep_access_log_years: 12,
         }
     }
+}
+
+/// `[desk.sign_in]`. Each of its settings is read by itself first, so that every fault is told.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawSignIn {
+    issuer: String,
+    client_id: String,
+    client_secret: PathBuf,
+    ca: Option<PathBuf>,
+    claims: ClaimNames,
 }
 
 /// `[desk.organisations.ID]`.
@@ -168,12 +179,17 @@ fn public_url(raw: &RawDesk, faults: &mut Vec<String>) {
     }
 }
 
-fn sign_in(raw: Option<OidcSettings>, faults: &mut Vec<String>) -> SignIn {
+fn sign_in(raw: Option<RawSignIn>, faults: &mut Vec<String>) -> SignIn {
     match raw {
-        Some(settings) => {
-            readable(faults, "desk.sign_in.client_secret", &settings.client_secret);
-            settings.ca.iter().for_each(|file| readable(faults, "desk.sign_in.ca", file));
-            SignIn::Provider(settings)
+        Some(RawSignIn { issuer, client_id, client_secret, ca, claims }) => {
+            for (name, value) in [("issuer", &issuer), ("client_id", &client_id)] {
+                if value.is_empty() {
+                    faults.push(format!("desk.sign_in.{name}: is required"));
+                }
+            }
+            readable(faults, "desk.sign_in.client_secret", &client_secret);
+            ca.iter().for_each(|file| readable(faults, "desk.sign_in.ca", file));
+            SignIn::Provider(OidcSettings { issuer, client_id, client_secret, ca, claims })
         }
         None => {
             faults.push(
