@@ -332,11 +332,9 @@ fn router(desk: Desk) -> Router {
         .route("/fi/", get(page::today::show))
         .route("/sv/", get(page::today::show))
         .route("/en/", get(page::today::show))
-        // Forms have a bound of their own, and so has each file.
+        // Instead of the framework's 2 MB. Each form has a bound of its own besides, and each document.
         .layer(DefaultBodyLimit::max(largest))
         .layer(middleware::from_fn_with_state(desk.clone(), guard::guard))
-        // Each form has a bound of its own, and each document: the framework's, of 2 MB, would break documents off.
-        .layer(DefaultBodyLimit::disable())
         .with_state(desk)
 }
 
