@@ -8,15 +8,14 @@
   // Changes, for as long as the page is looked at: browsers hold only so many connections to one address.
   let source = null;
   let seen = false;
-  let typed = false;
-  body.addEventListener("input", (event) => { typed ||= Boolean(event.target.closest("main form[method=post]")); });
+  let over = false;
   const news = (kind, of) => {
     htmx.trigger(body, "desk:" + kind);
     for (const note of document.querySelectorAll(`[data-watch="${kind}"]`)) if (note.dataset.of === of) note.hidden = false;
   };
   const refresh = () => ["requests", "documents", "notices"].forEach((kind) => htmx.trigger(body, "desk:" + kind));
   const listen = () => {
-    if (source || !body.dataset.live || document.visibilityState !== "visible") return;
+    if (source || over || !body.dataset.live || document.visibilityState !== "visible") return;
     source = new EventSource(body.dataset.live);
     source.addEventListener("all", (event) => {
       show("live-lost", false);
@@ -27,14 +26,21 @@
     });
     for (const kind of ["requests", "documents", "notices"]) source.addEventListener(kind, (event) => news(kind, event.data));
     source.addEventListener("link", () => fetchLink());
-    // What is being typed is not thrown away: it is kept when it is sent.
-    source.addEventListener("over", () => { stop(); if (typed) show("session-over", true); else location.reload(); });
+    // What was read leaves the screen with the session. What was typed stays, and is kept for its official when it is sent.
+    source.addEventListener("over", () => {
+      stop();
+      over = true;
+      body.dataset.connected = "over";
+      if (!document.querySelector("main button[name=step]") && !isTyped()) location.reload();
+      else show("session-over", true);
+    });
     source.onerror = () => {
       show("live-lost", true);
       body.dataset.connected = "no";
       if (source && source.readyState === EventSource.CLOSED) { source = null; setTimeout(listen, 5000); }
     };
   };
+  const isTyped = () => [...document.querySelectorAll("main input[type=text], main input[type=date], main textarea")].some((one) => one.value !== one.defaultValue);
   const stop = () => { if (source) { source.close(); source = null; } };
   const fetchLink = () => htmx.ajax("GET", location.pathname.split("/").slice(0, 2).join("/") + "/", { target: "#link", select: "#link", swap: "outerHTML" });
   document.addEventListener("visibilitychange", () => (document.visibilityState === "visible" ? listen() : stop()));

@@ -150,12 +150,18 @@ async fn keep_draft(desk: &Desk, visit: &Visit, mut request: Request, next: Next
     }
     let (mut parts, body) = request.into_parts();
     let Ok(body) = axum::body::to_bytes(body, LARGEST_FORM).await else { return Fault::TooLarge.into_response() };
-    let fields = Fields::parse(&body).into_pairs();
-    if let Some(cookie) = &visit.cookie {
-        desk.sessions().keep(cookie, Draft { path: parts.uri.path().to_owned(), fields }, desk.now());
-    }
+    let path = parts.uri.path().to_owned();
     parts.extensions.insert(visit.clone());
-    next.run(Request::from_parts(parts, Body::from(body))).await
+    let response = next.run(Request::from_parts(parts, Body::from(body.clone()))).await;
+    // The form for signing in is one too, and is taken.
+    if let (Some(Fault::SignIn), Some(cookie)) = (response.extensions().get(), &visit.cookie) {
+        let fields = Fields::parse(&body).into_pairs();
+        // One that holds nothing but its token, such as for signing out, was not typed.
+        if fields.iter().any(|(name, _)| name != "csrf") {
+            desk.sessions().keep(cookie, Draft { path, fields }, desk.now());
+        }
+    }
+    response
 }
 
 fn show(visit: &Visit, fault: &Fault, method: &Method, uri: &Uri) -> Response {
