@@ -12,6 +12,7 @@ mod cluster;
 mod crash;
 mod delivery;
 mod deploy;
+mod desk;
 mod disk;
 mod documents;
 mod frozen;
