@@ -1,5 +1,6 @@
 //! The desk, end to end: officials at real browsers, and whoever speaks to it without one.
 
+mod pages;
 mod story;
 
 use std::{net::SocketAddr, path::Path};
