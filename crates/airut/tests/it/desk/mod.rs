@@ -1,5 +1,6 @@
 //! The desk, end to end: officials at real browsers, and whoever speaks to it without one.
 
+mod hostile;
 mod pages;
 mod story;
 
