@@ -2,6 +2,7 @@
 
 mod hostile;
 mod pages;
+mod sign_in;
 mod story;
 
 use std::{net::SocketAddr, path::Path};
