@@ -1,5 +1,6 @@
 //! The desk, end to end: officials at real browsers, and whoever speaks to it without one.
 
+mod down;
 mod hostile;
 mod pages;
 mod sign_in;
