@@ -274,11 +274,14 @@ impl Desk {
     }
 
     async fn sweep(self) {
-        while tokio::time::timeout(SWEEP, self.0.stop.cancelled()).await.is_err() {
+        loop {
+            let count = u32::try_from(self.sessions().count()).unwrap_or(u32::MAX);
+            metrics::gauge!("airut_desk_sessions").set(f64::from(count));
+            if tokio::time::timeout(SWEEP, self.0.stop.cancelled()).await.is_ok() {
+                return;
+            }
             let now = self.now();
             self.sessions().sweep(now);
-            let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-            metrics::gauge!("airut_desk_sessions").set(f64::from(count(self.sessions().count())));
             let before = |kept: Duration| {
                 Timestamp::from_millis(now.as_millis() - i64::try_from(kept.as_millis()).unwrap_or(i64::MAX))
             };

@@ -166,6 +166,13 @@ impl Exchange {
         after.and_then(|(address, _)| address.parse().ok()).expect("it serves metrics")
     }
 
+    /// Where its desk is.
+    pub(crate) fn desk_address(&self) -> SocketAddr {
+        let said = self.stdout();
+        let after = said.split_once("desk  ").and_then(|(_, after)| after.split_once("http://")?.1.split_once(' '));
+        after.and_then(|(address, _)| address.parse().ok()).expect("it has a desk")
+    }
+
     /// A client with this partner's certificate.
     pub(crate) async fn client(&self, data: &Path, partner: &str) -> Client {
         client(data, self.address, partner).await

@@ -193,6 +193,8 @@ async fn the_metrics_have_the_names_that_the_operators_page_explains() {
         |told: v1::CollectResponse| matches!(told.message, Some(v1::collect_response::Message::Delivery(_)));
     while !delivered(collected.message().await.unwrap().unwrap()) {}
 
+    http_get(exchange.desk_address(), "/fi/sign-in").unwrap();
+
     // Gauges are set every second.
     let address = exchange.metrics_address();
     let usual = || airut_telemetry::metrics::names().filter(|name| !airut_telemetry::metrics::RARE.contains(name));

@@ -31,11 +31,7 @@ impl Desk {
     async fn start() -> Self {
         let data = Data::new();
         let exchange = Exchange::start(dev(data.path())).await;
-        let said = exchange.stdout();
-        let address = said
-            .split_once("desk ")
-            .and_then(|(_, after)| after.split_once("http://")?.1.split_whitespace().next()?.parse().ok());
-        Self { address: address.expect("it says where the desk is"), exchange, data }
+        Self { address: exchange.desk_address(), exchange, data }
     }
 
     /// Where browsers have it.
