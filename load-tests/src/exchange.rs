@@ -188,6 +188,12 @@ impl Exchange {
         resident.into_iter().max().context("there is a gateway")
     }
 
+    /// Where its desk serves, HOST:PORT.
+    pub(crate) fn desk(&self) -> anyhow::Result<&str> {
+        let mut running = self.members.iter().filter_map(|member| member.process.as_ref());
+        Ok(&running.find(|process| !process.desk.is_empty()).context("a process has a desk")?.desk)
+    }
+
     /// The processor time that each role has used, in seconds, this process among them.
     pub(crate) fn processor_seconds(&self) -> anyhow::Result<BTreeMap<&'static str, f64>> {
         let mut used = BTreeMap::from([("load generator", processor_seconds(std::process::id())?)]);

@@ -45,6 +45,8 @@ mod raw;
 mod recover;
 mod requests;
 
+mod desk;
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -79,6 +81,8 @@ enum Scenario {
     CopyServer(document::ServerOptions),
     /// Pages of lists of information requests, few and a million.
     Requests(requests::Options),
+    /// Officials at the desk, at the pace of people, each with a page open that is told of changes.
+    Desk(desk::Options),
     /// The echo server that the other scenarios start as a process of its own.
     #[command(hide = true)]
     EchoServer(echo::Options),
@@ -103,6 +107,7 @@ fn main() -> ExitCode {
             Scenario::Document(options) => document::run(&options).await,
             Scenario::CopyServer(options) => document::serve(&options).await,
             Scenario::Requests(options) => requests::run(&options).await,
+            Scenario::Desk(options) => desk::run(&options).await,
             Scenario::EchoServer(options) => echo::serve(&options).await,
         }
     });

@@ -21,6 +21,8 @@ pub(crate) struct Process {
     child: Child,
     /// What [`start`](Self::start) found in its output.
     pub(crate) address: String,
+    /// Where its desk serves, if it has said so before; else empty.
+    pub(crate) desk: String,
 }
 
 impl Drop for Process {
@@ -34,10 +36,14 @@ impl Process {
     pub(crate) fn start(mut command: Command, address: impl Fn(&str) -> Option<String>) -> anyhow::Result<Self> {
         let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("{command:?}"))?;
         let output = child.stdout.take().context("a pipe was asked for")?;
-        let mut process = Self { child, address: String::new() };
+        let mut process = Self { child, address: String::new(), desk: String::new() };
         let mut lines = BufReader::new(output).lines();
         for line in lines.by_ref() {
-            if let Some(found) = address(&line?) {
+            let line = line?;
+            if let Some((_, desk)) = line.split_once("desk     http://") {
+                desk.split_whitespace().next().unwrap_or_default().clone_into(&mut process.desk);
+            }
+            if let Some(found) = address(&line) {
                 process.address = found;
                 // What follows is read and thrown away, so that the process never waits for us.
                 std::thread::spawn(move || lines.for_each(drop));
