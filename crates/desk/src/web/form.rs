@@ -9,6 +9,9 @@ use crate::language::Texts;
 /// A form may take so long to come in.
 const SLOWEST: std::time::Duration = std::time::Duration::from_secs(30);
 
+/// More than any form of the desk has, with a box for each of many documents.
+const MOST_FIELDS: usize = 500;
+
 /// The fields of a form as they were sent. Line ends are those of one character, and no value has white space around it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Fields(Vec<(String, String)>);
@@ -60,7 +63,8 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
     async fn from_request(request: Request, _state: &S) -> Result<Self, Fault> {
         let body = tokio::time::timeout(SLOWEST, axum::body::to_bytes(request.into_body(), LARGEST_FORM)).await;
         let body = body.map_err(|_| Fault::Malformed)?.map_err(|_| Fault::TooLarge)?;
-        Ok(Self::parse(&body))
+        let fields = Self::parse(&body);
+        if fields.0.len() > MOST_FIELDS { Err(Fault::TooLarge) } else { Ok(fields) }
     }
 }
 

@@ -113,8 +113,9 @@ fn visit(desk: &Desk, uri: &Uri, headers: &HeaderMap) -> Visit {
     let visitor = cookie.as_deref().and_then(|cookie| {
         if by_itself { desk.sessions().look(cookie, now) } else { desk.sessions().find(cookie, now) }
     });
-    let path = uri.path();
-    let (first, rest) = path[1..].split_once('/').unwrap_or((&path[1..], ""));
+    // One that names no page, as proxies are asked with, has no path.
+    let path = uri.path().get(1..).unwrap_or_default();
+    let (first, rest) = path.split_once('/').unwrap_or((path, ""));
     let language = Language::parse(first);
     let header = || headers.get(ACCEPT_LANGUAGE).and_then(|header| header.to_str().ok()).unwrap_or_default();
     let query = uri.query().unwrap_or_default();
