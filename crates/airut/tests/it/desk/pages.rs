@@ -86,15 +86,16 @@ async fn prepare(desk: &Desk) -> Prepared {
         ..notice("hidden", &desk.person(1))
     };
     let keys = crate::support::receipt_keys(desk.data.path());
-    for notice in [visible, hidden] {
-        kela.send(&notice, &keys, PATIENCE, None).await.expect("it is accepted");
-    }
     let mut notices = BTreeMap::new();
-    eventually(PATIENCE, async || {
-        notices = linked(&vaino, "/notices", "/notices/").await;
-        notices.len() == 2
-    })
-    .await;
+    // One after the other: they are known by the order in which they came.
+    for (before, notice) in [visible, hidden].into_iter().enumerate() {
+        kela.send(&notice, &keys, PATIENCE, None).await.expect("it is accepted");
+        eventually(PATIENCE, async || {
+            notices = linked(&vaino, "/notices", "/notices/").await;
+            notices.len() == before + 1
+        })
+        .await;
+    }
     let mut documents = BTreeMap::new();
     eventually(PATIENCE, async || {
         documents = linked(&aino, "/documents?tab=waiting", "/documents/pirkanmaa/").await;
