@@ -50,7 +50,7 @@ pub fn message_type(definition: &Definition) -> v1::MessageTypeDescription {
         name: definition.name.to_string(),
         title: definition.title.clone(),
         service: service.into(),
-        max_bytes: i64::try_from(definition.max_bytes).unwrap_or(i64::MAX),
+        max_bytes: definition.max_bytes.into(),
         content_types: definition.content_types.iter().cloned().collect(),
     }
 }
