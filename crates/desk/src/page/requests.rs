@@ -1,6 +1,9 @@
 //! Information requests: the list, which keeps its place in its address, finding those about a person, and putting a new one.
 
-use airut_domain::{time::format_date, working_day};
+use airut_domain::{
+    time::{Date, format_date},
+    working_day,
+};
 use airut_wire::v1::{
     self, CreateInformationRequestRequest, InformationRequest, InformationRequestKind as Kind,
     ListInformationRequestsRequest, Period,
@@ -329,13 +332,16 @@ fn create_page(caller: &Caller, form: Form, id: &str, checking: bool) -> FormPag
     }
 }
 
-/// An id that people can say on the telephone: the day, and what makes it the only one.
 fn request_id(caller: &Caller) -> String {
-    let day = working_day::today(caller.office.now());
     let unique = new_id().replace('-', "");
     // The end of a version 7 UUID is random.
-    let unique = unique[unique.len() - 10..].to_uppercase();
-    format!("{:02}{:02}{:02}-{unique}", day.year() % 100, u8::from(day.month()), day.day())
+    id_of_day(working_day::today(caller.office.now()), &unique[unique.len() - 10..].to_uppercase())
+}
+
+/// An id that people can say on the telephone: the day, and what makes it the only one. The day's parts stand apart: six digits together, a dash and what
+/// comes by chance after it can be somebody's identity code, which no id may hold.
+fn id_of_day(day: Date, unique: &str) -> String {
+    format!("{}-{unique}", format_date(day))
 }
 
 fn kinds() -> impl Iterator<Item = &'static str> {
@@ -400,4 +406,26 @@ fn address(caller: &Caller, place: &Place) -> String {
     let query: Vec<String> = told.map(|(name, value, _)| format!("{name}={}", encoded(value))).collect();
     let list = caller.to("/requests");
     if query.is_empty() { list } else { format!("{list}?{}", query.join("&")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use airut_domain::id::RequestId;
+
+    use super::*;
+
+    #[test]
+    fn the_exchange_takes_every_id_that_a_request_may_get() {
+        let day = |text| airut_domain::time::parse_date(text).expect("a date");
+        // Read the other way round, each of these days is one on which somebody may have been born.
+        for day in ["2026-11-27", "2001-02-03", "2031-12-30"].map(day) {
+            for chance in 0..16_000_u64 {
+                let (number, check) = (chance / 16, chance % 16);
+                for unique in [format!("{number:03}{check:X}000000"), format!("0{check:X}{number:03}F{number:03}0")] {
+                    let id = id_of_day(day, &unique);
+                    assert!(id.parse::<RequestId>().is_ok(), "{unique}");
+                }
+            }
+        }
+    }
 }
