@@ -207,7 +207,7 @@ impl Layout {
 
     /// The desk, at which one may be any of the synthetic officials.
     fn desk(&self, listen: SocketAddr) -> airut_desk::Settings {
-        let offices = officials::ORGANISATIONS.map(|id| {
+        let offices = officials::ORGANISATIONS.map(|(id, _)| {
             let (ca, certificate, key) = self.partner_files(&id.parse().expect("a partner's id"));
             let collect =
                 if id == "kela" { officials::COLLECTED_BY_KELA.map(str::to_owned).into() } else { BTreeSet::new() };

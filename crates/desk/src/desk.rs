@@ -222,9 +222,9 @@ impl Desk {
     }
 
     /// The officials that one may choose to be; none where there is a provider.
-    pub(crate) fn choice(&self) -> Option<&[Official]> {
+    pub(crate) fn choice(&self) -> Option<&[(String, Vec<Official>)]> {
         match &self.0.settings.sign_in {
-            SignIn::Choose(officials) => Some(officials),
+            SignIn::Choose(organisations) => Some(organisations),
             SignIn::Provider(_) => None,
         }
     }

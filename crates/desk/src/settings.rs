@@ -60,6 +60,6 @@ pub struct Settings {
 pub enum SignIn {
     /// With an OpenID Connect provider.
     Provider(crate::oidc::OidcSettings),
-    /// By choosing who to be, of these. For `airut dev` alone: no configuration says this.
-    Choose(Vec<Official>),
+    /// By choosing who to be, of these: organisations by name, each with its officials. For `airut dev` alone: no configuration says this.
+    Choose(Vec<(String, Vec<Official>)>),
 }

@@ -141,7 +141,7 @@ pub(crate) fn of_dev(
     listen: SocketAddr,
     dir: &Path,
     offices: Vec<OfficeSettings>,
-    officials: Vec<airut_desk::Official>,
+    officials: Vec<(String, Vec<airut_desk::Official>)>,
 ) -> Settings {
     let RawDesk { idle_minutes, session_hours, largest_document_mib, .. } = RawDesk::default();
     let hours = |hours: u64| Duration::from_secs(3600 * hours);

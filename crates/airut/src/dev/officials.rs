@@ -2,8 +2,13 @@
 
 use airut_desk::{Official, Role};
 
-/// The organisations that have an office at the desk.
-pub(super) const ORGANISATIONS: [&str; 4] = ["kela", "pirkanmaa", "varsinais-suomi", "helsinki"];
+/// The organisations that have an office at the desk: ids and names.
+pub(super) const ORGANISATIONS: [(&str, &str); 4] = [
+    ("kela", "Kela"),
+    ("pirkanmaa", "Pirkanmaan hyvinvointialue"),
+    ("varsinais-suomi", "Varsinais-Suomen hyvinvointialue"),
+    ("helsinki", "Helsingin kaupunki"),
+];
 
 /// What Kela's officials read at the desk; the rest of what Kela receives goes to its systems.
 pub(super) const COLLECTED_BY_KELA: [&str; 4] =
@@ -51,8 +56,8 @@ const ROWS: [Row; 8] = [
     ("ilona", "Ilona Esimerkki", "helsinki", "social-worker", "Aikuissosiaalityö, Kallio", "09 000 0001", SOCIAL_WORK),
 ];
 
-/// All of them.
-pub(super) fn officials() -> Vec<Official> {
+/// All of them, by their organisation's name.
+pub(super) fn officials() -> Vec<(String, Vec<Official>)> {
     let official = |(subject, name, organisation, title, unit, telephone, roles): Row| Official {
         subject: subject.to_owned(),
         name: name.to_owned(),
@@ -62,5 +67,21 @@ pub(super) fn officials() -> Vec<Official> {
         telephone: telephone.to_owned(),
         roles: roles.iter().copied().collect(),
     };
-    ROWS.map(official).to_vec()
+    let of = |id: &str| ROWS.iter().filter(|row| row.2 == id).copied().map(official).collect();
+    ORGANISATIONS.iter().map(|(id, name)| ((*name).to_owned(), of(id))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn organisations_have_the_names_that_the_exchange_knows_them_by() {
+        let registry = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/exchange/partners");
+        let partners = crate::partners::read(&registry).expect("the registry is right");
+        for (id, name) in ORGANISATIONS {
+            let partner = partners.iter().find(|partner| partner.id.as_str() == id).expect("it is a partner");
+            assert_eq!(partner.name, name);
+        }
+    }
 }

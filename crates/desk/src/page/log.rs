@@ -60,8 +60,9 @@ pub(crate) async fn users(caller: Caller, Query(place): Query<Place>) -> Result<
     // Who watches is watched.
     let object = of.map_or_else(|| "log".to_owned(), |official| format!("log/{official}"));
     let entry = office.enter(&caller.official, Action::ReadUsersLog, &object, About::default()).await?;
-    let (entries, total) = office.store.accesses(of, place.page.max(1) - 1, PAGE).await?;
+    // Before the list is read, which has it first.
     entry.done("").await;
+    let (entries, total) = office.store.accesses(of, place.page.max(1) - 1, PAGE).await?;
     let address = match of {
         None => caller.to("/users-log"),
         Some(official) => caller.to(&format!("/users-log?official={}", crate::web::guard::encoded(official))),

@@ -86,14 +86,10 @@ pub(crate) async fn show(
         let cookie = desk.sessions().begin(kept, desk.now());
         return Ok(with_cookie(Redirect::to(&url).into_response(), SIGN_IN, &cookie));
     }
-    let mut groups: Vec<(String, Vec<(Official, String)>)> = Vec::new();
-    for official in desk.choice().unwrap_or_default() {
-        let titled = (official.clone(), visit.texts().word("title", &official.title));
-        match groups.iter_mut().find(|(organisation, _)| *organisation == official.organisation) {
-            Some((_, group)) => group.push(titled),
-            None => groups.push((official.organisation.clone(), vec![titled])),
-        }
-    }
+    let titled = |official: &Official| (official.clone(), visit.texts().word("title", &official.title));
+    let organisations = desk.choice().unwrap_or_default().iter();
+    let groups =
+        organisations.map(|(name, officials)| (name.clone(), officials.iter().map(titled).collect())).collect();
     Ok(render(&SignInPage {
         f: visit.frame("sign-in-title"),
         groups,
@@ -104,7 +100,8 @@ pub(crate) async fn show(
 
 /// Signs in as one of the synthetic officials.
 pub(crate) async fn choose(State(desk): State<Desk>, visit: Visit, fields: Fields) -> Result<Response, Fault> {
-    let chosen = desk.choice().ok_or(Fault::NotFound)?.iter().find(|one| one.subject == fields.text("official"));
+    let mut officials = desk.choice().ok_or(Fault::NotFound)?.iter().flat_map(|(_, officials)| officials);
+    let chosen = officials.find(|one| one.subject == fields.text("official"));
     let official = chosen.cloned().ok_or(Fault::Malformed)?;
     Ok(signed_in(&desk, official, None, &visit, &visit.to(own_place(fields.text("after")))))
 }

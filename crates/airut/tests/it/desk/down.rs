@@ -116,7 +116,7 @@ async fn what_was_typed_while_the_exchange_is_away_is_sent_once_when_it_is_back(
 }
 
 /// A desk of Kela's in this process, whose clock is so many minutes ahead.
-async fn desk_ahead(exchange: &Exchange, data: &Data, minutes: Arc<AtomicU32>) -> Running {
+pub(super) async fn desk_ahead(exchange: &Exchange, data: &Data, minutes: Arc<AtomicU32>) -> Running {
     let pki = data.join("pki");
     let official = |subject: &str| airut_desk::Official {
         subject: subject.to_owned(),
@@ -142,7 +142,7 @@ async fn desk_ahead(exchange: &Exchange, data: &Data, minutes: Arc<AtomicU32>) -
         dir: data.join("desk-ahead"),
         key: data.join("desk-ahead.key"),
         offices: vec![office],
-        sign_in: SignIn::Choose(vec![official("aino"), official("eero")]),
+        sign_in: SignIn::Choose(vec![("Kela".to_owned(), vec![official("aino"), official("eero")])]),
         limits: Limits::default(),
         largest_document: 1 << 20,
         keep_handled: Duration::from_secs(3600),
@@ -170,6 +170,7 @@ async fn what_was_typed_when_the_session_ended_is_given_back_to_whoever_typed_it
         aino.is_connected().await;
         minutes.fetch_add(31, Ordering::Relaxed);
         aino.window.find(By::Css("body[data-connected=over]")).await;
+        aino.window.shows("Istuntosi on päättynyt.").await;
         aino.window.click(CHECK).await;
         aino.window.click(By::Css(&card(again))).await;
         if again == "eero" {
