@@ -7,25 +7,24 @@
 
   // Changes, for as long as the page is looked at: browsers hold only so many connections to one address.
   let source = null;
-  let seen = false;
   let over = false;
-  const news = (kind, of) => {
-    htmx.trigger(body, "desk:" + kind);
-    for (const note of document.querySelectorAll(`[data-watch="${kind}"]`)) if (note.dataset.of === of) note.hidden = false;
+  let told = body.dataset.told;
+  // Lists are asked for anew; what someone reads stays as it is, and says that there is more.
+  const changed = (things) => {
+    const concerns = (names) => names.split(" ").some((name) => things.some((thing) => thing === "anything" || thing === name || thing.split(":")[0] === name));
+    for (const list of document.querySelectorAll("[data-shows]")) if (concerns(list.dataset.shows)) htmx.trigger(list, "desk:changed");
+    for (const note of document.querySelectorAll("[data-news-of]")) if (concerns(note.dataset.newsOf)) note.hidden = false;
+    if (concerns("link")) fetchLink();
   };
-  const refresh = () => ["requests", "documents", "notices"].forEach((kind) => htmx.trigger(body, "desk:" + kind));
   const listen = () => {
     if (source || over || !body.dataset.live || document.visibilityState !== "visible") return;
-    source = new EventSource(body.dataset.live);
-    source.addEventListener("all", (event) => {
+    source = new EventSource(body.dataset.live + "?told=" + told);
+    source.addEventListener("changes", (event) => {
       show("live-lost", false);
-      // What was missed while nobody listened, or before anybody did.
-      if (seen || event.data !== body.dataset.told) refresh();
-      seen = true;
+      told = event.lastEventId;
       body.dataset.connected = "yes";
+      if (event.data !== "-") changed(event.data.split("\n"));
     });
-    for (const kind of ["requests", "documents", "notices"]) source.addEventListener(kind, (event) => news(kind, event.data));
-    source.addEventListener("link", () => fetchLink());
     // What was read leaves the screen with the session. What was typed stays, and is kept for its official when it is sent.
     source.addEventListener("over", () => {
       stop();

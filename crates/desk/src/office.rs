@@ -3,6 +3,7 @@
 //! An office takes in messages and follows the organisation's requests by itself, for as long as it runs. What officials do goes through it too, so
 //! that nothing is shown without an entry in the access log.
 
+mod changes;
 mod collect;
 mod requests;
 mod rights;
@@ -10,18 +11,16 @@ mod rights;
 use std::{
     collections::BTreeSet,
     path::Path,
-    sync::{
-        Arc, RwLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, RwLock},
     time::Duration,
 };
 
 use airut_client::{CallError, Client, ReceiptKeys, Settings};
 use airut_domain::time::Timestamp;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub(crate) use changes::{Change, Changes, Since};
 pub(crate) use requests::Mirror;
 pub(crate) use rights::REQUESTS;
 pub(crate) use rights::Rights;
@@ -37,44 +36,6 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(8);
 
 /// How long to wait before the exchange is asked again for what the office follows.
 const AGAIN: Duration = Duration::from_secs(2);
-
-/// So many changes may wait to be told to a browser; one that falls further behind is told to look at everything.
-const CHANGES: usize = 64;
-
-/// Something that an open page may want to show anew.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Change {
-    /// Information requests: who has claimed one, or any number of them.
-    Requests,
-    /// One information request, by who asks and their id for it.
-    Request(requests::RequestKey),
-    /// Documents.
-    Documents,
-    /// Notices.
-    Notices,
-    /// Whether the exchange can be reached.
-    Link,
-}
-
-impl Change {
-    /// The name of the event that browsers get.
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Requests | Self::Request(_) => "requests",
-            Self::Documents => "documents",
-            Self::Notices => "notices",
-            Self::Link => "link",
-        }
-    }
-
-    /// What has changed, where it is one thing.
-    pub fn of(&self) -> String {
-        match self {
-            Self::Request((requester, request_id)) => format!("{requester}/{request_id}"),
-            Self::Requests | Self::Documents | Self::Notices | Self::Link => String::new(),
-        }
-    }
-}
 
 /// How an office is reached and where it keeps its things.
 #[derive(Clone, Debug)]
@@ -103,9 +64,7 @@ pub struct Office {
     rights: RwLock<Arc<Rights>>,
     requests: RwLock<Mirror>,
     collect: BTreeSet<String>,
-    changes: broadcast::Sender<Change>,
-    /// How many changes there have been.
-    told: AtomicU64,
+    changes: Changes,
     /// Whether it hears from the exchange.
     link: watch::Sender<bool>,
     now: Now,
@@ -146,8 +105,7 @@ impl Office {
             rights: RwLock::default(),
             requests: RwLock::default(),
             collect: settings.collect.clone(),
-            changes: broadcast::channel(CHANGES).0,
-            told: AtomicU64::new(0),
+            changes: Changes::new(now.get()),
             link: watch::channel(false).0,
             now,
         });
@@ -179,27 +137,15 @@ impl Office {
         *self.link.borrow()
     }
 
-    /// Changes, from now on.
-    pub fn changes(&self) -> broadcast::Receiver<Change> {
-        self.changes.subscribe()
-    }
-
-    /// How many changes there have been: a page that was made at another number has missed some.
-    pub fn told(&self) -> u64 {
-        self.told.load(Ordering::SeqCst)
-    }
-
-    /// Tells open pages of a change.
-    pub fn tell(&self, change: Change) {
-        self.told.fetch_add(1, Ordering::SeqCst);
-        // Nobody may be listening.
-        drop(self.changes.send(change));
+    /// What has changed lately.
+    pub(crate) const fn changes(&self) -> &Changes {
+        &self.changes
     }
 
     fn set_link(&self, linked: bool) {
         let changed = self.link.send_if_modified(|link| std::mem::replace(link, linked) != linked);
         if changed {
-            self.tell(Change::Link);
+            self.changes.tell(Change::Link);
         }
     }
 

@@ -56,16 +56,16 @@ impl Office {
             drop(lease.return_after(None));
             return;
         };
-        let change = match item.kind {
+        let change = match &item.kind {
             ItemKind::Notice => Change::Notices,
-            ItemKind::Document => Change::Documents,
+            ItemKind::Document => Change::Document((item.sender.clone(), item.object_id.clone())),
         };
         match self.store.keep(item).await {
             Ok(new) => {
                 // Its confirmation is the collector's to wait for.
                 drop(lease.accept());
                 if new {
-                    self.tell(change);
+                    self.changes.tell(change);
                 }
             }
             Err(cause) => {

@@ -74,24 +74,25 @@ impl Mirror {
 }
 
 impl Office {
-    /// Takes in what the exchange said of a request in answer to a command.
-    pub fn put_request(&self, request: InformationRequest) {
+    /// Takes in what the exchange said of a request. Gives the number of the newest change, where nothing newer is known of it.
+    pub fn put_request(&self, request: InformationRequest) -> Option<u64> {
         if request.request_id.is_empty() {
-            return;
+            return None;
         }
         let key = (request.requester.clone(), request.request_id.clone());
-        let changed = self.requests.write().unwrap_or_else(PoisonError::into_inner).put(request);
-        if changed {
-            self.tell(Change::Request(key));
-        }
+        // Numbered while nobody else can change it: what is told of it later is newer than this.
+        let mut mirror = self.requests.write().unwrap_or_else(PoisonError::into_inner);
+        let is_newest = mirror.get(&key.0, &key.1).is_none_or(|known| known.version <= request.version);
+        let told = if mirror.put(request) { self.changes.tell(Change::Request(key)) } else { self.changes.told() };
+        is_newest.then_some(told)
     }
 
     /// The request is no longer this organisation's.
     pub fn drop_request(&self, requester: &str, request_id: &str) {
         let key = (requester.to_owned(), request_id.to_owned());
-        let known = self.requests.write().unwrap_or_else(PoisonError::into_inner).requests.remove(&key);
-        if known.is_some() {
-            self.tell(Change::Request(key));
+        let mut mirror = self.requests.write().unwrap_or_else(PoisonError::into_inner);
+        if mirror.requests.remove(&key).is_some() {
+            self.changes.tell(Change::Request(key));
         }
     }
 
@@ -120,7 +121,7 @@ impl Office {
         watch.next().await?;
         self.list_all().await?;
         self.set_link(true);
-        self.tell(Change::Requests);
+        self.changes.tell(Change::Requests);
         loop {
             self.hear(&mut watch).await?;
         }
@@ -128,7 +129,7 @@ impl Office {
 
     async fn hear(&self, watch: &mut RequestWatch) -> Result<(), CallError> {
         match watch.next().await?.change {
-            Some(Told::InformationRequest(request)) => self.put_request(request),
+            Some(Told::InformationRequest(request)) => drop(self.put_request(request)),
             Some(Told::Gone(gone)) => self.drop_request(&gone.requester, &gone.request_id),
             // It has connected anew.
             None => self.set_link(true),
@@ -148,11 +149,18 @@ impl Office {
         self.list(&mut all, ListInformationRequestsRequest { states: ended, due_from, ..Default::default() }).await?;
         let mut mirror = self.requests.write().unwrap_or_else(PoisonError::into_inner);
         // What was told meanwhile is newer; what is not listed any longer is gone.
+        let mut changed: Vec<RequestKey> =
+            mirror.requests.keys().filter(|key| !all.contains_key(*key)).cloned().collect();
         mirror.requests.retain(|key, _| all.contains_key(key));
-        for request in all.into_values() {
-            mirror.put(request);
+        for (key, request) in all {
+            if mirror.put(request) {
+                changed.push(key);
+            }
         }
-        mirror.complete = true;
+        // Pages show a request only once there has been a list.
+        if std::mem::replace(&mut mirror.complete, true) {
+            changed.into_iter().for_each(|key| drop(self.changes.tell(Change::Request(key))));
+        }
         Ok(())
     }
 

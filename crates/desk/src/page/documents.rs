@@ -256,7 +256,7 @@ pub(super) async fn handle(caller: &Caller, item: &Item, fields: &Fields, there:
         }
         _ => claimed(caller, &item.object(), fields.text("claim")).await?,
     };
-    office.tell(if item.kind == ItemKind::Notice { Change::Notices } else { Change::Documents });
+    office.changes().tell(if item.kind == ItemKind::Notice { Change::Notices } else { Change::Documents });
     Ok(Redirect::to(&format!("{there}?done={done}")).into_response())
 }
 

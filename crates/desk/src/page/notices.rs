@@ -94,7 +94,7 @@ pub(crate) async fn show(caller: Caller, Path(number): Path<i64>) -> Result<Resp
     office.enter(&caller.official, Action::ReadNotice, &item.object(), about).await?.done(&item.position).await;
     if item.opened.is_none() {
         office.store.opened(number, office.now()).await?;
-        office.tell(Change::Notices);
+        office.changes().tell(Change::Notices);
     }
     let claim = office.store.claimed(&item.object()).await?;
     let text = |name: &str| body.payload.get(name).and_then(Value::as_str);

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     desk::Desk,
-    office::{About, DEADLINE, REQUESTS, Rights},
+    office::{About, Change, DEADLINE, REQUESTS, Rights},
     official::{Role, Why},
     store::{Action, Claim, Known, TakeOver},
     web::{fault::Fault, form::Fields, frame::Frame, guard::render, visit::Caller},
@@ -76,8 +76,8 @@ struct RequestPage {
     f: Frame,
     r: Shown,
     path: String,
-    /// The request, as changes name it.
-    of: String,
+    /// The changes that concern it, as they are told.
+    news_of: String,
     /// What may be done next, first the usual: the last part of the address and the key of the text.
     actions: Vec<(&'static str, &'static str)>,
     claim: Option<Claim>,
@@ -90,17 +90,22 @@ struct RequestPage {
 pub(crate) type Place = Path<(String, String)>;
 
 pub(crate) async fn show(caller: Caller, Path((requester, id)): Place) -> Result<Response, Fault> {
-    let (request, case) = read(&caller, &requester, &id, Action::ReadRequest).await?;
+    let Read { request, case, told } = read(&caller, &requester, &id, Action::ReadRequest).await?;
     let head = request.information_request.clone().unwrap_or_default();
     let claim = caller.office.store.claimed(&request_object(&requester, &id)).await?;
     let mine = claim.as_ref().is_some_and(|claim| claim.subject == caller.official.subject);
     let fitting = Doing::ALL.into_iter().filter(|doing| doing.fits(&head, &caller.office.id));
     let r = shown(&caller, request, case).await?;
-    let has_documents = r.steps.iter().any(|step| !step.documents.is_empty());
+    let documents = || r.steps.iter().flat_map(|step| &step.documents);
+    let has_documents = documents().next().is_some();
+    // A document has its name from its own notice, which may come later than the answer.
+    let to_come = documents().filter(|document| document.href.is_empty() && document.sender != caller.office.id);
+    let to_come = to_come.map(|document| Change::Document((document.sender.clone(), document.document_id.clone())));
+    let news = std::iter::once(Change::Request((requester.clone(), id.clone()))).chain(to_come);
     Ok(render(&RequestPage {
-        f: caller.frame_named(format!("{} {id}", r.title)),
+        f: Frame { told, ..caller.frame_named(format!("{} {id}", r.title)) },
         path: caller.to(&request_path(&requester, &id)),
-        of: format!("{requester}/{id}"),
+        news_of: news.map(|change| change.told_as()).collect::<Vec<_>>().join(" "),
         actions: fitting.map(|doing| (doing.name(), doing.key())).collect(),
         claim,
         mine,
@@ -110,13 +115,17 @@ pub(crate) async fn show(caller: Caller, Path((requester, id)): Place) -> Result
     }))
 }
 
+/// A request as it was read.
+struct Read {
+    request: GetInformationRequestResponse,
+    /// The case in which it was read.
+    case: String,
+    /// The number of the newest change that it has in it.
+    told: u64,
+}
+
 /// Reads a request from the exchange, on record at both.
-async fn read(
-    caller: &Caller,
-    requester: &str,
-    id: &str,
-    action: Action,
-) -> Result<(GetInformationRequestResponse, String), Fault> {
+async fn read(caller: &Caller, requester: &str, id: &str, action: Action) -> Result<Read, Fault> {
     caller.may(Role::Requests)?;
     let office = &caller.office;
     let object = request_object(requester, id);
@@ -137,11 +146,11 @@ async fn read(
         Ok(request) => {
             let head = request.information_request.clone().unwrap_or_default();
             entry.done_about(&head.position, &request.subject_id).await;
-            office.put_request(head);
+            let told = office.put_request(head).unwrap_or(caller.told);
             if known.person != request.subject_id {
                 office.store.remember(&object, Known { person: request.subject_id.clone(), ..known }).await?;
             }
-            Ok((request, case))
+            Ok(Read { request, case, told })
         }
         Err(cause) => {
             entry.failed(&cause).await;
@@ -156,8 +165,7 @@ async fn read(
 
 /// The identity code of the person a request is about.
 pub(super) async fn subject(caller: &Caller, requester: &str, id: &str) -> Result<String, Fault> {
-    let (request, _) = read(caller, requester, id, Action::ReadRequest).await?;
-    Ok(request.subject_id)
+    Ok(read(caller, requester, id, Action::ReadRequest).await?.request.subject_id)
 }
 
 /// For what purpose this organisation has requests.
@@ -267,8 +275,8 @@ pub(crate) async fn claim(caller: Caller, Path((requester, id)): Place, fields: 
         return Err(Fault::NotFound);
     }
     let done = claimed(&caller, &request_object(&requester, &id), fields.text("claim")).await?;
-    caller.office.tell(crate::office::Change::Requests);
     let there = caller.to(&request_path(&requester, &id));
+    caller.office.changes().tell(Change::Request((requester, id)));
     Ok(Redirect::to(&format!("{there}?done={done}")).into_response())
 }
 
@@ -289,7 +297,7 @@ pub(super) async fn claimed(caller: &Caller, object: &str, what: &str) -> Result
 
 /// The request for the case file.
 pub(crate) async fn pdf(caller: Caller, Path((requester, id)): Place) -> Result<Response, Fault> {
-    let (request, case) = read(&caller, &requester, &id, Action::ExportedRequest).await?;
+    let Read { request, case, .. } = read(&caller, &requester, &id, Action::ExportedRequest).await?;
     let shown = shown(&caller, request, case).await?;
     let now = caller.office.now();
     let made = case_file::made(&caller, &shown, now).map_err(|cause| {
@@ -305,7 +313,7 @@ pub(crate) async fn documents(
     caller: Caller,
     Path((requester, id)): Place,
 ) -> Result<Response, Fault> {
-    let (request, case) = read(&caller, &requester, &id, Action::ReadRequest).await?;
+    let Read { request, case, .. } = read(&caller, &requester, &id, Action::ReadRequest).await?;
     let shown = shown(&caller, request, case.clone()).await?;
     let all: Vec<(String, String)> = shown
         .steps

@@ -19,7 +19,7 @@ pub(crate) struct Frame {
     pub(crate) linked: bool,
     /// How long the session runs on without a request.
     pub(crate) idle_seconds: u64,
-    /// How many changes there had been before.
+    /// The number of the newest change that the page shows.
     pub(crate) told: u64,
 }
 

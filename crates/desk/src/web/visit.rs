@@ -34,7 +34,7 @@ pub(crate) struct Visit {
     pub(crate) linked: bool,
     /// How long the session runs on without a request.
     pub(crate) idle_seconds: u64,
-    /// How many changes the office had told of before the page was made.
+    /// The number of the office's newest change when the page began to be made.
     pub(crate) told: u64,
 }
 
@@ -111,7 +111,7 @@ impl FromRequestParts<Desk> for Caller {
         let visit = Visit::from_request_parts(parts, desk).await?;
         let visitor = visit.visitor.clone().ok_or(Fault::SignIn)?;
         let office = desk.office(&visitor.official.organisation).await?;
-        let visit = Visit { told: office.told(), ..visit };
+        let visit = Visit { told: office.changes().told(), ..visit };
         Ok(Self { visit, official: visitor.official, office, csrf: visitor.csrf })
     }
 }

@@ -2,6 +2,7 @@
 
 mod down;
 mod hostile;
+mod live;
 mod pages;
 mod sign_in;
 mod story;
@@ -54,9 +55,7 @@ impl Desk {
 
     /// The same without a browser.
     async fn visitor(&self, subject: &str) -> Visitor {
-        let mut visitor = Visitor { address: self.address, cookie: String::new(), csrf: String::new() };
-        visitor.sign_in(subject).await;
-        visitor
+        Visitor::at(self.address, subject).await
     }
 }
 
@@ -137,6 +136,13 @@ impl Answer {
 }
 
 impl Visitor {
+    /// Someone who has signed in as this official at the desk there.
+    async fn at(address: SocketAddr, subject: &str) -> Self {
+        let mut visitor = Self { address, cookie: String::new(), csrf: String::new() };
+        visitor.sign_in(subject).await;
+        visitor
+    }
+
     /// Signs in, and notes what forms must carry.
     async fn sign_in(&mut self, subject: &str) {
         let signed_in = self.post("/en/sign-in", &[("official", subject)]).await;

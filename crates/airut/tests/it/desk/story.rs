@@ -16,6 +16,9 @@ pub(super) enum Scripts {
 /// The name of the document that goes with the answer.
 const NAME: &str = "Päätös (liite 1).pdf";
 
+/// What a request's page says when it is no longer all that there is.
+const NEWS: By<'static> = By::Link("There is something new in this request. Show it.");
+
 const REMEMBERS: WindowOptions<'static> =
     WindowOptions { width: 1280, height: 1024, languages: "en", trusting: false, remembers: true };
 
@@ -68,7 +71,7 @@ pub(super) async fn goes_its_way(aino: &Official, vaino: &Official, person: &str
 
     shows_anew(aino, &id, scripts, "Nothing but the appended.").await;
     aino.window.shows("Väinö Esimerkki (").await;
-    fetches(aino, &id).await;
+    fetches(aino, &id, scripts).await;
     returns(aino, &id).await;
 
     shows_anew(vaino, &id, scripts, "Since when?").await;
@@ -108,10 +111,9 @@ async fn asks(aino: &Official, person: &str) -> String {
 /// The page of the request, which is open, says that there is something new, and shows it. What is new at first may be
 /// something else.
 async fn shows_anew(official: &Official, id: &str, scripts: Scripts, text: &str) {
-    let news = By::Link("There is something new in this request. Show it.");
     match scripts {
         Scripts::Run => loop {
-            official.window.click(news).await;
+            official.window.click(NEWS).await;
             if shown(official).await.contains(text) {
                 return;
             }
@@ -127,12 +129,14 @@ async fn shown(official: &Official) -> String {
 }
 
 /// Fetches the document, under the name that its sender gave it.
-async fn fetches(aino: &Official, id: &str) {
-    // Its notice comes by another way than the answer, and may be later.
+async fn fetches(aino: &Official, id: &str, scripts: Scripts) {
+    // Its notice comes by another way than the answer, and may be later: the page says so when it has come.
     airut_testkit::eventually(crate::support::PATIENCE, async || {
         let has_come = aino.window.has(By::Link(NAME)).await;
-        if !has_come {
-            aino.open(&format!("/requests/kela/{id}")).await;
+        match scripts {
+            _ if has_come => {}
+            Scripts::Run => aino.window.click(NEWS).await,
+            Scripts::Forbidden => aino.open(&format!("/requests/kela/{id}")).await,
         }
         has_come
     })

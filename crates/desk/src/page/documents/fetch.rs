@@ -47,7 +47,7 @@ pub(crate) async fn file(
     let (item, _) = arrived(&caller, &sender, &id, Action::FetchedDocument).await?;
     let fetching = fetch(&caller, &item).await?;
     caller.office.store.opened(item.number, caller.office.now()).await?;
-    caller.office.tell(Change::Documents);
+    caller.office.changes().tell(Change::Documents);
     let metadata = fetching.metadata().clone();
     let inline = !how.view.is_empty() && may_be_viewed(&metadata.content_type);
     let length = fetching.left();
@@ -140,7 +140,7 @@ async fn zipped(caller: &Caller, items: Vec<Item>, writer: tokio::io::DuplexStre
         caller.office.store.opened(item.number, caller.office.now()).await.map_err(io::Error::other)?;
     }
     archive.close().await.map_err(io::Error::other)?;
-    caller.office.tell(Change::Documents);
+    caller.office.changes().tell(Change::Documents);
     Ok(())
 }
 

@@ -332,7 +332,7 @@ async fn send_all(caller: &Caller, together: &Together, files: Vec<Upload>, obje
     for file in files {
         send_one(caller, together, file, object).await?;
     }
-    caller.office.tell(Change::Documents);
+    caller.office.changes().tell(Change::Documents);
     Ok(())
 }
 
