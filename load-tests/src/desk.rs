@@ -234,20 +234,21 @@ impl Measured {
                 );
             }
         }
-        let [warm, end, most] = self.memory_mib();
-        println!("\nin memory: {warm} MiB after the warm-up, {end} at the end, {most} at most");
+        let [warm, quarters @ .., end] = self.memory_mib();
+        println!("\nin memory: {warm} MiB after the warm-up, {quarters:?} on the way, {end} at the end");
         println!("processor time of the exchange with its desk: {:.1} ms a page", self.processor_ms);
         println!("{} pages are on record in the access log", self.seen.recorded());
     }
 
-    fn memory_mib(&self) -> [u64; 3] {
-        let at = |mib: Option<&u64>| mib.copied().unwrap_or_default();
-        [at(self.memory.first()), at(self.memory.last()), at(self.memory.iter().max())]
+    /// After the warm-up, after each quarter of what was measured.
+    fn memory_mib(&self) -> [u64; 5] {
+        let last = self.memory.len().saturating_sub(1);
+        std::array::from_fn(|quarter| self.memory.get(last * quarter / 4).copied().unwrap_or_default())
     }
 
     fn json(&self, options: &Options, entries: u64, fsync_ms: f64) -> Value {
         let (pages, health) = (self.seen.figures_of(Kind::is_page), self.seen.figures(Kind::Health));
-        let [warm, end, most] = self.memory_mib();
+        let [warm, quarters @ .., end] = self.memory_mib();
         let kinds = Kind::ALL.into_iter().map(|kind| (kind.name().to_owned(), self.seen.figures(kind).json()));
         json!({
             "scenario": "desk", "users": options.users, "pages_per_second": options.pages_per_second,
@@ -256,7 +257,7 @@ impl Measured {
             "p50_ratio": pages.p50 / health.p50, "p99_ratio": pages.p99 / health.p99,
             "kinds": kinds.collect::<serde_json::Map<_, _>>(),
             "to_be_recorded": self.seen.recorded(), "recorded": entries,
-            "resident_mib": {"warm": warm, "end": end, "most": most},
+            "resident_mib": {"warm": warm, "quarters": quarters, "end": end},
             "processor_ms": self.processor_ms, "fsync_p50_ms": fsync_ms,
         })
     }

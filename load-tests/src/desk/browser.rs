@@ -47,6 +47,14 @@ pub(super) struct Changes {
     pub(super) notices: u64,
 }
 
+impl Changes {
+    fn take_in(&mut self, lines: &[String]) {
+        let concerns = |what: &str| lines.iter().any(|line| line.split(':').next() == Some(what) || line == "anything");
+        self.requests += u64::from(concerns("requests"));
+        self.notices += u64::from(concerns("notices"));
+    }
+}
+
 /// A stream of changes. Dropped, it is closed.
 pub(super) struct Stream {
     pub(super) changes: watch::Receiver<Changes>,
@@ -102,21 +110,24 @@ impl Browser {
         Ok(digits.parse().unwrap_or_default())
     }
 
-    /// Opens the stream of changes; returns once it has said its first word.
-    pub(super) async fn stream(&self) -> anyhow::Result<Stream> {
-        let response = timeout(PATIENCE, self.send(&self.streams, Method::GET, "/fi/live", String::new())?);
+    /// Opens the stream of changes after those that the page shows; returns once it has said its first word.
+    pub(super) async fn stream(&self, page: &str) -> anyhow::Result<Stream> {
+        let told = between(page, "data-told=\"", "\"").context("the number of the newest change")?;
+        let path = format!("/fi/live?told={told}");
+        let response = timeout(PATIENCE, self.send(&self.streams, Method::GET, &path, String::new())?);
         let response = response.await.context("takes too long")??;
         ensure!(response.status() == StatusCode::OK, "{}", response.status());
         let mut events = Events { body: response.into_body(), said: String::new() };
         let first = timeout(PATIENCE, events.next()).await.context("says nothing")?;
-        ensure!(first.as_deref() == Some("all"), "begins with {first:?}");
+        let first = first.context("ends at once")?;
+        // What was missed until now is as new as what comes later.
         let (tell, changes) = watch::channel(Changes::default());
+        tell.send_modify(|changes| changes.take_in(&first));
         let reading = tokio::spawn(async move {
-            while let Some(event) = events.next().await {
+            while let Some(lines) = events.next().await {
                 tell.send_if_modified(|changes| {
                     let before = *changes;
-                    changes.requests += u64::from(event == "requests" || event == "all");
-                    changes.notices += u64::from(event == "notices" || event == "all");
+                    changes.take_in(&lines);
                     before != *changes
                 });
             }
@@ -166,14 +177,14 @@ struct Events<B> {
 }
 
 impl<B: BodyExt<Data = Bytes> + Unpin> Events<B> {
-    /// The next one's name; none once the stream has ended.
-    async fn next(&mut self) -> Option<String> {
+    /// The lines of the next one; none once the stream has ended.
+    async fn next(&mut self) -> Option<Vec<String>> {
         loop {
             if let Some((event, rest)) = self.said.split_once("\n\n") {
-                let name = event.lines().find_map(|line| line.strip_prefix("event:")).unwrap_or_default().trim();
-                let (name, rest) = (name.to_owned(), rest.to_owned());
+                let lines = event.lines().filter_map(|line| line.strip_prefix("data:"));
+                let (lines, rest) = (lines.map(|line| line.trim().to_owned()).collect(), rest.to_owned());
                 self.said = rest;
-                return Some(name);
+                return Some(lines);
             }
             let frame = self.body.frame().await?.ok()?;
             self.said.push_str(std::str::from_utf8(frame.data_ref()?).ok()?);

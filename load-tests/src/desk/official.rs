@@ -115,8 +115,11 @@ impl Seat {
             Some(form) => self.browser.post(&address, form).await,
             None => self.browser.get(&address).await,
         };
-        match answer {
-            Ok(answer) if answer.status == StatusCode::OK => seen.shown(kind, wanted),
+        let page = match answer {
+            Ok(answer) if answer.status == StatusCode::OK => {
+                seen.shown(kind, wanted);
+                answer.text
+            }
             Ok(answer) => {
                 seen.failed(kind, answer.status.as_str());
                 return None;
@@ -125,9 +128,9 @@ impl Seat {
                 seen.failed(kind, &format!("{cause:#}"));
                 return None;
             }
-        }
+        };
         let asked = Instant::now();
-        let stream = match self.browser.stream().await {
+        let stream = match self.browser.stream(&page).await {
             Ok(stream) => {
                 seen.shown(Kind::Stream, asked);
                 Some(stream)
