@@ -129,7 +129,9 @@ impl Office {
 
     async fn hear(&self, watch: &mut RequestWatch) -> Result<(), CallError> {
         match watch.next().await?.change {
-            Some(Told::InformationRequest(request)) => drop(self.put_request(request)),
+            Some(Told::InformationRequest(request)) => {
+                self.put_request(request);
+            }
             Some(Told::Gone(gone)) => self.drop_request(&gone.requester, &gone.request_id),
             // It has connected anew.
             None => self.set_link(true),
@@ -159,7 +161,9 @@ impl Office {
         }
         // Pages show a request only once there has been a list.
         if std::mem::replace(&mut mirror.complete, true) {
-            changed.into_iter().for_each(|key| drop(self.changes.tell(Change::Request(key))));
+            for key in changed {
+                self.changes.tell(Change::Request(key));
+            }
         }
         Ok(())
     }
