@@ -59,17 +59,19 @@ impl Mirror {
     fn put(&mut self, request: InformationRequest) -> bool {
         let key = (request.requester.clone(), request.request_id.clone());
         let known = self.requests.get(&key);
-        let newer = known.is_none_or(|known| {
-            (known.version, known.read_time.is_some()) < (request.version, request.read_time.is_some())
-        });
-        let changed = known != Some(&request);
-        if newer || (changed && known.is_some_and(|known| known.version == request.version)) {
-            if known.is_some() || self.requests.len() < MOST {
-                self.requests.insert(key, request);
-            }
-            return changed;
+        if known == Some(&request) || self.knows_newer(&request) {
+            return false;
         }
-        false
+        if known.is_some() || self.requests.len() < MOST {
+            self.requests.insert(key, request);
+        }
+        true
+    }
+
+    /// Whether what is known of a request is newer than this.
+    fn knows_newer(&self, request: &InformationRequest) -> bool {
+        let rank = |request: &InformationRequest| (request.version, request.read_time.is_some());
+        self.get(&request.requester, &request.request_id).is_some_and(|known| rank(known) > rank(request))
     }
 }
 
@@ -82,7 +84,7 @@ impl Office {
         let key = (request.requester.clone(), request.request_id.clone());
         // Numbered while nobody else can change it: what is told of it later is newer than this.
         let mut mirror = self.requests.write().unwrap_or_else(PoisonError::into_inner);
-        let is_newest = mirror.get(&key.0, &key.1).is_none_or(|known| known.version <= request.version);
+        let is_newest = !mirror.knows_newer(&request);
         let told = if mirror.put(request) { self.changes.tell(Change::Request(key)) } else { self.changes.told() };
         is_newest.then_some(told)
     }
@@ -206,5 +208,8 @@ mod tests {
         let read = InformationRequest { read_time: Some(Default::default()), ..request(2, State::Answered) };
         assert!(mirror.put(read.clone()));
         assert!(!mirror.put(read));
+        // What was asked for before it was read, and comes after the word of that.
+        assert!(!mirror.put(request(2, State::Answered)));
+        assert!(mirror.get("kela", "r-1").is_some_and(|known| known.read_time.is_some()));
     }
 }
