@@ -10,8 +10,9 @@ use tokio::sync::watch;
 
 use super::requests::RequestKey;
 
-/// So many changes are kept. A page that has missed more is told that everything may have changed.
-const KEPT: usize = 1024;
+/// So many changes are kept: a busy office's of half a day, for a page that nobody looked at over lunch. A page that has missed more is told that
+/// everything may have changed.
+const KEPT: usize = 16_384;
 
 /// Something that an open page may want to show anew.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -55,6 +55,8 @@ struct Live {
     /// When it was told of one; none yet of its first word.
     last: Option<Instant>,
     beat: Instant,
+    /// Whether the session is, and has been told so.
+    over: bool,
     /// Counts as open for as long as this is there.
     _open: tokio::sync::OwnedSemaphorePermit,
 }
@@ -71,7 +73,7 @@ pub(crate) async fn live(
     // A browser that connects anew says by itself what it was told last.
     let again = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
     let (office, seen) = (caller.office, again.unwrap_or(told));
-    let live = Live { desk, cookie, office, seen, last: None, beat: Instant::now() + BEAT, _open: open };
+    let live = Live { desk, cookie, office, seen, last: None, beat: Instant::now() + BEAT, over: false, _open: open };
     let events = stream::unfold(live, |mut live| async {
         let event = live.next().await?;
         Some((Ok::<_, Infallible>(event), live))
@@ -86,6 +88,9 @@ pub(crate) const fn most() -> usize {
 
 impl Live {
     async fn next(&mut self) -> Option<Event> {
+        if self.over {
+            return None;
+        }
         // At once, so that a page knows that it is connected.
         let Some(last) = self.last else { return Some(self.changes()) };
         let stop = self.desk.stopping();
@@ -100,8 +105,8 @@ impl Live {
             () = sleep_until(self.beat) => {
                 self.beat = Instant::now() + BEAT;
                 // Nobody is kept signed in by an open page.
-                let runs = self.desk.sessions().look(&self.cookie, self.desk.now()).is_some();
-                return Some(Event::default().event(if runs { "beat" } else { "over" }).data("-"));
+                self.over = self.desk.sessions().look(&self.cookie, self.desk.now()).is_none();
+                return Some(Event::default().event(if self.over { "over" } else { "beat" }).data("-"));
             }
         }
         Some(self.changes())

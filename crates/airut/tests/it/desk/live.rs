@@ -132,10 +132,15 @@ async fn a_session_ends_before_the_eyes_of_its_official_however_much_happens() {
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
     };
-    tokio::select! {
-        () = over => {}
-        () = busy => {}
-        () = tokio::time::sleep(PATIENCE) => panic!("the session goes on"),
-    }
+    let told = async {
+        tokio::select! {
+            () = over => {}
+            never = busy => never,
+        }
+    };
+    timeout(PATIENCE, told).await.expect("the session ends");
+    // Whoever has no session is told nothing more.
+    let after = timeout(PATIENCE, live.lines.next_line()).await.expect("it ends");
+    assert_eq!(after.expect("in good order"), None);
     desk.stop().await;
 }
