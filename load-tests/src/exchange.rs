@@ -20,9 +20,6 @@ use crate::process::{Process, airut, processor_seconds, run};
 const GATEWAY: &str = "gateway";
 const WHOLE: &str = "exchange";
 
-/// How often a start is tried when a port that was free is no longer.
-const TRIES: usize = 4;
-
 /// How many brokers have each record, where there are as many: then one may be killed at a time.
 const REPLICAS: usize = 3;
 
@@ -116,22 +113,6 @@ impl Member {
         Ok(Self { role, starting, process })
     }
 
-    /// Starts it on a port that it keeps when it is started again.
-    fn start_on_a_port(
-        role: &'static str,
-        starting: impl Fn(&str) -> anyhow::Result<Starting>,
-    ) -> anyhow::Result<Self> {
-        let mut fault = anyhow!("no port is free");
-        for port in free_ports(TRIES) {
-            match Self::start(role, starting(&format!("127.0.0.1:{port}"))?) {
-                Ok(member) => return Ok(member),
-                // Somebody may have taken the port meanwhile.
-                Err(cause) => fault = cause,
-            }
-        }
-        Err(fault)
-    }
-
     fn address(&self) -> anyhow::Result<String> {
         Ok(self.process.as_ref().context("it runs")?.address.clone())
     }
@@ -151,8 +132,7 @@ impl Exchange {
     }
 
     fn start_embedded(data: &Path) -> anyhow::Result<Self> {
-        let starting = |listen: &str| Ok(Starting::Dev { data: data.to_owned(), listen: listen.to_owned() });
-        let member = Member::start_on_a_port(WHOLE, starting)?;
+        let member = Member::start(WHOLE, Starting::Dev { data: data.to_owned(), listen: lasting_address() })?;
         let address = member.address()?;
         let addresses = vec![address.clone()];
         Ok(Self { data: data.to_owned(), members: vec![member], addresses, ledger: address, kafka: None })
@@ -165,8 +145,8 @@ impl Exchange {
         let mut gateways = Vec::new();
         for number in 0..shape.gateways.max(1) {
             let name = if number == 0 { GATEWAY.to_owned() } else { format!("{GATEWAY}-{}", number + 1) };
-            let starting = |listen: &str| Ok(Starting::Serve(configuration(data, (&name, GATEWAY), &log, listen, "")?));
-            gateways.push(Member::start_on_a_port(GATEWAY, starting)?);
+            let gateway = configuration(data, (&name, GATEWAY), &log, &lasting_address(), "")?;
+            gateways.push(Member::start(GATEWAY, Starting::Serve(gateway))?);
         }
         let addresses = gateways.iter().map(Member::address).collect::<anyhow::Result<Vec<_>>>()?;
         let at = "127.0.0.1:0";
@@ -263,6 +243,11 @@ pub(crate) fn lay_out(data: &Path) -> anyhow::Result<()> {
     let mut prepare = airut()?;
     prepare.args(["dev", "--prepare", "--data"]).arg(data).stdout(Stdio::null());
     run(prepare)
+}
+
+/// An address that a process keeps when it is started again.
+fn lasting_address() -> String {
+    format!("127.0.0.1:{}", free_ports(1)[0])
 }
 
 /// A Kafka of so many nodes.

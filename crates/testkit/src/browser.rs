@@ -32,7 +32,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{parts, process};
+use crate::{free_ports, parts, process};
 
 /// Where the script is that looks for what shuts people out.
 const AXE: &str = "AIRUT_AXE";
@@ -48,8 +48,8 @@ const PAGE_BOUND_MS: u64 = 30_000;
 const CLOSE_BOUND: Duration = Duration::from_secs(10);
 /// What the directories are called, before the process's id.
 const DIRECTORY: &str = "airut-browser-";
-/// What the driver writes once it serves, before its port.
-const SERVES: &str = "was started successfully on port ";
+/// What the driver writes once it serves.
+const SERVES: &str = "was started successfully";
 
 const FLAGS: [&str; 11] = [
     "--headless=new",
@@ -110,7 +110,7 @@ struct Parts {
 }
 
 impl Browser {
-    /// Starts a driver on a port that it chooses. Nothing, after saying so, where a part is not installed. Blocks until it
+    /// Starts a driver. Nothing, after saying so, where a part is not installed. Blocks until it
     /// serves.
     ///
     /// # Panics
@@ -122,8 +122,10 @@ impl Browser {
         let home = tempfile::Builder::new().prefix(&prefix).tempdir().expect("a temporary directory can be made");
         parts.write_starter(&home.path().join("chromium"));
         let said = home.path().join("said");
-        let mut driver = parts.spawn_driver(home.path(), &said);
-        let port = port_once_it_serves(&mut driver, &said);
+        // Of port 0 it would take what is free of IPv6, and end where the same number is taken of IPv4.
+        let port = free_ports(1)[0];
+        let mut driver = parts.spawn_driver(port, home.path(), &said);
+        wait_until_it_serves(&mut driver, &said);
         let address = (Ipv4Addr::LOCALHOST, port).into();
         Some(Self { driver, address, axe: parts.axe, windows: AtomicUsize::new(0), home })
     }
@@ -210,11 +212,10 @@ impl Parts {
         fs::set_permissions(starter, Permissions::from_mode(0o755)).expect("the file is ours");
     }
 
-    fn spawn_driver(&self, home: &Path, said: &Path) -> Child {
+    fn spawn_driver(&self, port: u16, home: &Path, said: &Path) -> Child {
         let said = File::create(said).expect("the directory is ours");
         let mut command = Command::new(&self.setpriv);
-        // Port 0: it takes one that is free, and says which.
-        command.args(["--pdeathsig", "KILL", "--"]).arg(&self.driver).arg("--port=0");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(&self.driver).arg(format!("--port={port}"));
         // What the browser keeps beside its profile.
         command.env("HOME", home).env("TMPDIR", home).env_remove("XDG_CONFIG_HOME").env_remove("XDG_CACHE_HOME");
         command.stdin(Stdio::null()).stdout(said.try_clone().expect("a file can be shared")).stderr(said);
@@ -222,13 +223,12 @@ impl Parts {
     }
 }
 
-fn port_once_it_serves(driver: &mut Child, said: &Path) -> u16 {
+fn wait_until_it_serves(driver: &mut Child, said: &Path) {
     let began = Instant::now();
     loop {
         let said = fs::read_to_string(said).unwrap_or_default();
-        let port = said.split_once(SERVES).and_then(|(_, rest)| rest.split_once('.')?.0.parse().ok());
-        if let Some(port) = port {
-            return port;
+        if said.contains(SERVES) {
+            return;
         }
         let ended = driver.try_wait().expect("the process is ours").is_some();
         assert!(!ended && began.elapsed() < START_BOUND, "the browser's driver does not serve:\n{said}");

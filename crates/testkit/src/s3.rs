@@ -24,8 +24,6 @@ use crate::{Pki, free_ports, parts, process};
 
 /// Where the program is.
 const PROGRAM: &str = "AIRUT_MINIO";
-/// How often a start is tried when a port that was free is no longer.
-const STARTS: usize = 4;
 /// How long it may take to serve. Less than a second on an idle machine.
 const START_BOUND: Duration = Duration::from_secs(60);
 /// How often to look whether it does.
@@ -58,7 +56,7 @@ impl S3 {
     /// # Panics
     /// It is missing, and `AIRUT_TEST_REQUIRE` names `s3`; or it does not start.
     pub fn start() -> Option<Self> {
-        Self::start_with(|| None)
+        Self::start_with(None)
     }
 
     /// As [`start`](Self::start), over TLS with a certificate of a CA of its own.
@@ -66,22 +64,17 @@ impl S3 {
     /// # Panics
     /// As [`start`](Self::start).
     pub fn start_tls() -> Option<Self> {
-        Self::start_with(|| Some(Pki::new()))
+        Self::start_with(Some(Pki::new()))
     }
 
-    fn start_with(pki: impl Fn() -> Option<Pki>) -> Option<Self> {
+    fn start_with(pki: Option<Pki>) -> Option<Self> {
         let program = env::var_os(PROGRAM).map(PathBuf::from).filter(|program| program.is_file());
         let (program, setpriv) = parts::require("s3", program.zip(parts::program("setpriv")))?;
         process::sweep(DIRECTORY);
-        let mut complaint = String::new();
-        for _ in 0..STARTS {
-            let s3 = Self::lay(program.clone(), setpriv.clone(), pki());
-            match s3.spawn() {
-                Ok(()) => return Some(s3),
-                Err(said) => complaint = said,
-            }
-        }
-        panic!("MinIO does not start: {complaint}");
+        let s3 = Self::lay(program, setpriv, pki);
+        let served = s3.spawn();
+        assert!(served.is_ok(), "MinIO does not start: {served:?}");
+        Some(s3)
     }
 
     fn lay(program: PathBuf, setpriv: PathBuf, pki: Option<Pki>) -> Self {

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::Write,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     num::NonZeroU16,
     path::Path,
     process::{Command, Output, Stdio},
@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use airut_testkit::eventually;
+use airut_testkit::{eventually, free_ports};
 use airut_wire::v1::{MessageState, track_response::Kind};
 use serde_json::Value;
 use tokio::sync::{Semaphore, mpsc};
@@ -75,7 +75,7 @@ async fn exit_statuses_tell_what_went_wrong() {
     assert!(!stderr(&malformed).contains("131052"), "{}", stderr(&malformed));
     assert_ended(&run(query(data.path(), exchange.address, "pension-provider"), &person).await, 3, "NO_CONTRACT");
     // 4: not reachable.
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = SocketAddr::from(([127, 0, 0, 1], free_ports(1)[0]));
     let unreachable = with(query(data.path(), nobody, "pirkanmaa"), &["--timeout", "1"]);
     assert_ended(&run(unreachable, &person).await, 4, "can not be reached");
     // 5: a receipt of another key.

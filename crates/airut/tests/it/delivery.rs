@@ -2,10 +2,10 @@
 
 use std::{
     fs,
-    net::TcpListener,
     process::{Command, Output},
 };
 
+use airut_testkit::free_ports;
 use serde_json::{Value, json};
 
 use crate::{
@@ -246,7 +246,7 @@ async fn exit_statuses_of_send_and_collect_tell_what_went_wrong() {
     ended(&run(place.command("send", "kela", &["-"]), "").await, 2, "--to");
     ended(&place.send("", &[]).await, 3, "payload is required");
     ended(&place.send("{}", &["--purpose", "client-fees"]).await, 3, "NO_CONTRACT");
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let nobody = format!("127.0.0.1:{}", free_ports(1)[0]);
     let unreachable = ["--server", &nobody, "--timeout", "1"];
     for (verb, arguments) in [("track", ["m-1"].as_slice()), ("collect", &["--once"]), ("dead-letters", &[])] {
         let mut command = airut();

@@ -1,7 +1,6 @@
 //! `deploy/local`, as docs/operating.md walks through it: what it starts serves, and what it stops is whole.
 
 use std::{
-    net::{Ipv4Addr, TcpListener},
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
@@ -30,13 +29,6 @@ impl Drop for Local {
     }
 }
 
-/// The first of so many ports in a row that were free a moment ago.
-fn free_range() -> u16 {
-    let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
-    let firsts = (0..100).map(|_| free_ports(1)[0]);
-    firsts.into_iter().find(|first| (*first..first + PORTS).all(is_free)).expect("there are thirty ports in a row")
-}
-
 /// The block with the cluster's ports in place of the page's.
 fn at(first_port: u16, block: Block) -> Block {
     // By way of marks: the two ranges may overlap.
@@ -54,7 +46,7 @@ async fn an_operator_is_walked_through_a_cluster_on_one_machine() {
     let (Some(_), Some(_), true, true) = parts else { return };
     let place = Data::new();
     symlink(root().join("deploy"), place.join("deploy")).unwrap();
-    let (local, first_port) = (Local(place.join("airut-local")), free_range());
+    let (local, first_port) = (Local(place.join("airut-local")), free_ports(PORTS)[0]);
 
     let page = blocks(OPERATING).into_iter().filter(|block| block.kind == "sh cluster");
     let page: Vec<Block> = page.map(|block| at(first_port, built(block))).collect();

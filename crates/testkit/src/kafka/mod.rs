@@ -34,8 +34,6 @@ use crate::{Pki, parts, process};
 
 /// Where the jars are.
 const LIB: &str = "AIRUT_KAFKA_LIB";
-/// How often a start is tried when a port that was free is no longer.
-const STARTS: usize = 4;
 /// How long a node may take to serve. About 3 s on an idle machine.
 const START_BOUND: Duration = Duration::from_secs(90);
 /// What the directories are called, before the process's id.
@@ -145,14 +143,8 @@ impl Kafka {
     pub fn start_with(nodes: u32, access: &Access) -> Option<Self> {
         let installation = parts::require("kafka", Installation::find())?;
         process::sweep(DIRECTORY);
-        let mut complaint = String::new();
-        for _ in 0..STARTS {
-            match Self::try_start(&installation, nodes, access) {
-                Ok(kafka) => return Some(kafka),
-                Err(said) => complaint = said,
-            }
-        }
-        panic!("Kafka does not start: {complaint}");
+        let started = Self::try_start(&installation, nodes, access);
+        Some(started.unwrap_or_else(|complaint| panic!("Kafka does not start: {complaint}")))
     }
 
     fn try_start(installation: &Installation, nodes: u32, access: &Access) -> Result<Self, String> {

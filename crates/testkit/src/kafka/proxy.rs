@@ -21,9 +21,6 @@ use tokio::{
 
 use crate::free_ports;
 
-/// How often another port is tried when one that was free is no longer.
-const TRIES: usize = 8;
-
 /// A proxy. Its connections end with it.
 #[derive(Debug)]
 pub struct Proxy {
@@ -47,20 +44,11 @@ impl Proxy {
     /// A proxy that listens. It takes connections once it [knows](Self::lead_to) where they are to lead.
     ///
     /// # Panics
-    /// No port is free.
+    /// No port is free, or another process takes it meanwhile.
     pub async fn bind() -> Self {
-        for port in free_ports(TRIES) {
-            if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await {
-                let address = listener.local_addr().expect("it is bound");
-                return Self {
-                    address,
-                    listener: Some(listener),
-                    rule: watch::Sender::default(),
-                    lost: Arc::default(),
-                };
-            }
-        }
-        panic!("no port is free for a proxy");
+        let address = (Ipv4Addr::LOCALHOST, free_ports(1)[0]).into();
+        let listener = TcpListener::bind(address).await.expect("the port is free");
+        Self { address, listener: Some(listener), rule: watch::Sender::default(), lost: Arc::default() }
     }
 
     /// Where it listens.

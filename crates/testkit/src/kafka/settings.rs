@@ -25,7 +25,7 @@ struct Ports {
 
 impl ClusterPlan {
     pub(super) fn new(nodes: u32, access: Access) -> Self {
-        let ports = free_ports(4 * nodes as usize);
+        let ports = free_ports(u16::try_from(4 * nodes).expect("so few nodes"));
         let ports = ports.chunks_exact(4);
         let nodes =
             ports.map(|ports| Ports { client: ports[0], internal: ports[1], controller: ports[2], behind: ports[3] });
