@@ -12,6 +12,7 @@ use std::{
 use airut_domain::time::Timestamp;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use tokio::sync::Semaphore;
 
 use crate::official::Official;
 
@@ -47,6 +48,9 @@ const LARGEST_DRAFT: usize = 64 * 1024;
 /// So many are kept.
 const MOST_DRAFTS: usize = 500;
 
+/// So many pages of one session may be kept up to date at once. Those that nobody looks at are not.
+const MOST_LIVE: usize = 16;
+
 /// Someone who is signed in.
 #[derive(Clone, Debug)]
 pub(crate) struct Visitor {
@@ -58,6 +62,8 @@ pub(crate) struct Visitor {
     pub id_token: Option<Arc<str>>,
     /// When the session ends at the latest.
     pub ends: Timestamp,
+    /// Room for pages that are kept up to date.
+    pub live: Arc<Semaphore>,
 }
 
 /// A form that was sent after its session had ended.
@@ -114,6 +120,7 @@ impl Sessions {
             csrf: secret().into(),
             id_token: id_token.map(Into::into),
             ends: now + self.limits.absolute,
+            live: Arc::new(Semaphore::new(MOST_LIVE)),
         };
         let mut open = self.sessions();
         let before = before.and_then(|before| open.remove(&key(before)));

@@ -18,7 +18,10 @@ use futures::stream;
 use http::HeaderMap;
 use rand::RngExt;
 use serde::Deserialize;
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, sleep_until},
+};
 
 use super::{fault::Fault, visit::Caller};
 use crate::{
@@ -35,7 +38,7 @@ const SOON: Duration = Duration::from_secs(1);
 /// but not sooner than so long after the one told before it.
 const REST: Duration = Duration::from_secs(2);
 
-/// So many pages may be kept up to date at once. Others show what they showed when they were loaded.
+/// So many pages may be kept up to date at once, beside the bound of each session. Others show what they showed when they were loaded.
 const MOST: usize = 1500;
 
 /// What an open page knows.
@@ -57,8 +60,8 @@ struct Live {
     beat: Instant,
     /// Whether the session is, and has been told so.
     over: bool,
-    /// Counts as open for as long as this is there.
-    _open: tokio::sync::OwnedSemaphorePermit,
+    /// Counts as open, for the desk and for the session, for as long as these are there.
+    _open: [OwnedSemaphorePermit; 2],
 }
 
 /// Streams changes until the session ends.
@@ -68,7 +71,8 @@ pub(crate) async fn live(
     Query(Known { told }): Query<Known>,
     headers: HeaderMap,
 ) -> Result<Response, Fault> {
-    let open = desk.live().try_acquire_owned().map_err(|_| Fault::Busy)?;
+    let room = |place: Arc<Semaphore>| place.try_acquire_owned().map_err(|_| Fault::Busy);
+    let open = [room(Arc::clone(&caller.live))?, room(desk.live())?];
     let cookie = caller.cookie.clone().ok_or(Fault::SignIn)?;
     // A browser that connects anew says by itself what it was told last.
     let again = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());

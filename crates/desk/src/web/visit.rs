@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use http::{HeaderMap, header::COOKIE, request::Parts};
+use tokio::sync::Semaphore;
 
 use super::{fault::Fault, form::Fields, frame::Frame};
 use crate::{
@@ -75,6 +76,8 @@ pub(crate) struct Caller {
     pub(crate) visit: Visit,
     pub(crate) official: Arc<Official>,
     pub(crate) office: Arc<Office>,
+    /// Room for pages of the session that are kept up to date.
+    pub(crate) live: Arc<Semaphore>,
     csrf: Arc<str>,
 }
 
@@ -112,7 +115,7 @@ impl FromRequestParts<Desk> for Caller {
         let visitor = visit.visitor.clone().ok_or(Fault::SignIn)?;
         let office = desk.office(&visitor.official.organisation).await?;
         let visit = Visit { told: office.changes().told(), ..visit };
-        Ok(Self { visit, official: visitor.official, office, csrf: visitor.csrf })
+        Ok(Self { visit, official: visitor.official, office, live: visitor.live, csrf: visitor.csrf })
     }
 }
 

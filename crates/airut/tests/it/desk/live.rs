@@ -35,6 +35,18 @@ struct Event {
 impl Live {
     /// Opens it for a page that knows of the changes up to this one; `header` is one more.
     async fn open(visitor: &Visitor, told: &str, header: &str) -> Self {
+        let (status, mut live) = Self::asked(visitor, told, header).await;
+        assert!(status.contains(" 200 "), "{status}");
+        while !live.line().await.is_empty() {}
+        live
+    }
+
+    /// How it is answered.
+    async fn status(visitor: &Visitor, told: &str) -> String {
+        Self::asked(visitor, told, "").await.0
+    }
+
+    async fn asked(visitor: &Visitor, told: &str, header: &str) -> (String, Self) {
         let Visitor { address, cookie, .. } = visitor;
         let mut stream = TcpStream::connect(address).await.expect("the desk listens");
         let asked = format!(
@@ -43,9 +55,7 @@ impl Live {
         stream.write_all(asked.as_bytes()).await.expect("it is asked");
         let (from, open) = stream.into_split();
         let mut live = Self { lines: BufReader::new(from).lines(), _open: open };
-        assert!(live.line().await.contains(" 200 "));
-        while !live.line().await.is_empty() {}
-        live
+        (live.line().await, live)
     }
 
     async fn line(&mut self) -> String {
@@ -109,6 +119,23 @@ async fn an_open_page_is_told_of_what_it_has_missed_and_of_nothing_twice() {
         let anything = Live::open(&vaino, long_ago, "").await.event().await;
         assert_eq!(anything.data, ["anything"], "{long_ago:?}");
     }
+}
+
+#[tokio::test]
+async fn one_session_leaves_room_for_the_pages_of_others() {
+    let desk = Desk::start().await;
+    let (aino, eero) = (desk.visitor("aino").await, desk.visitor("eero").await);
+    let told = told(&aino.get("/en/").await);
+    let mut open = Vec::new();
+    for _ in 0..16 {
+        open.push(Live::open(&aino, &told, "").await);
+    }
+
+    assert_eq!(aino.get("/en/live").await.status, 503);
+    Live::open(&eero, &told, "").await.event().await;
+    // A page that is left makes room.
+    open.pop();
+    eventually(PATIENCE, async || Live::status(&aino, &told).await.contains(" 200 ")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
