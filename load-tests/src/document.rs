@@ -220,7 +220,7 @@ impl Documents {
         let metadata = v1::DocumentMetadata { document_id: format!("document-{number}"), ..self.metadata.clone() };
         let mut file = File::open(source).await?;
         file.set_max_buf_size(PART);
-        self.county.send_document(&metadata, &mut file, &self.keys, PATIENCE, None, |_| {}).await?;
+        self.county.send_document(&metadata, &mut file, &self.keys, PATIENCE, |_| {}).await?;
         Ok(())
     }
 

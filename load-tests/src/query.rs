@@ -76,7 +76,7 @@ impl Load {
     pub(crate) async fn ask(&self, number: u64) -> bool {
         let request = self.request(number);
         let client = usize::try_from(number).unwrap_or_default() % self.clients.len();
-        match self.clients[client].query(&request, DEADLINE, None).await {
+        match self.clients[client].query(&request, DEADLINE).await {
             Ok(response) => {
                 let mut kept = self.kept.lock().expect("nobody panics while holding it");
                 if kept.len() < KEPT || number.is_multiple_of(100) && kept.len() < 2 * KEPT {
@@ -99,7 +99,7 @@ impl Load {
 
     /// Asks a question, and asks it again for as long as it is not answered for a passing reason.
     pub(crate) async fn answer(&self, request: &v1::QueryBenefitsRequest) -> anyhow::Result<v1::QueryBenefitsResponse> {
-        Ok(self.clients[0].query(request, DEADLINE, None).await?)
+        Ok(self.clients[0].query(request, DEADLINE).await?)
     }
 
     /// Asks until there is an answer: the responder's stream may not be open yet.

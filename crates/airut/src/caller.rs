@@ -32,12 +32,17 @@ pub(crate) struct Caller {
     /// How to print the answer.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) output: Output,
+    /// W3C trace context that the exchange continues.
+    #[arg(long, value_name = "CONTEXT")]
+    pub(crate) traceparent: Option<String>,
 }
 
 impl Caller {
     pub(crate) async fn connect(&self) -> Result<Client, (Exit, anyhow::Error)> {
         // Only the settings and files can be at fault by now: the first call connects.
-        client(&self.server, &self.data, &self.partner).await.map_err(|cause| (Exit::Usage, cause))
+        let client = client(&self.server, &self.data, &self.partner).await.map_err(|cause| (Exit::Usage, cause))?;
+        let traceparent = self.traceparent.clone();
+        Ok(client.with_trace_context(move || traceparent.clone()))
     }
 
     pub(crate) const fn deadline(&self) -> Duration {

@@ -81,9 +81,6 @@ pub(crate) struct Options {
     /// Seconds until a message that is not settled is delivered again, 1 to 3600. While a command runs it is extended.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     lease: u64,
-    /// W3C trace context to continue.
-    #[arg(long)]
-    traceparent: Option<String>,
 }
 
 type Failed = (Exit, anyhow::Error);
@@ -106,7 +103,6 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failed> {
         stop_within: options.caller.deadline(),
         // For ever where trying again may help, and not at all where it does not.
         patience: Some(if ends_by_itself { options.caller.deadline() } else { Duration::MAX }),
-        traceparent: options.traceparent.clone(),
     };
     let mut collector = client.collector(settings, &CancellationToken::new());
     let mut taking = Taking::new(options);

@@ -51,9 +51,6 @@ pub(crate) struct Options {
     /// The query's id; a new one when not given. The same id again gives the same answer for ten minutes.
     #[arg(long)]
     query_id: Option<String>,
-    /// W3C trace context to continue.
-    #[arg(long)]
-    traceparent: Option<String>,
     /// Where the call's own span goes (OTLP over gRPC), such as http://127.0.0.1:4317.
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
     otlp_endpoint: Option<String>,
@@ -64,9 +61,10 @@ pub(crate) async fn run(options: &Options) -> Result<(), (Exit, anyhow::Error)> 
     let client = options.caller.connect().await?;
     let deadline = options.caller.deadline();
     let telemetry = start_tracing(options).map_err(fault)?;
-    let caller = options.traceparent.as_deref().unwrap_or_default();
+    let caller = options.caller.traceparent.as_deref().unwrap_or_default();
     let (span, traceparent) = span::call("airut.v1.QueryService", "QueryBenefits", caller);
-    let answered = client.query(&request, deadline, (!traceparent.is_empty()).then_some(traceparent.as_str())).await;
+    let client = client.with_trace_context(move || Some(traceparent.clone()).filter(|context| !context.is_empty()));
+    let answered = client.query(&request, deadline).await;
     drop(span);
     telemetry.iter().for_each(airut_telemetry::Telemetry::flush);
     let response = answered.map_err(|cause| refused(&cause))?;

@@ -70,9 +70,6 @@ pub(crate) struct Options {
     /// After this moment it is delivered no more, such as 2026-12-01T12:00:00Z; as its type says when not given.
     #[arg(long, value_name = "MOMENT")]
     expires: Option<String>,
-    /// W3C trace context to continue.
-    #[arg(long)]
-    traceparent: Option<String>,
 }
 
 type Failed = (Exit, anyhow::Error);
@@ -84,16 +81,12 @@ pub(crate) async fn run(options: &Options) -> Result<(), Failed> {
     let keys = ReceiptKeys::load(pki).map_err(|cause| fault(cause.into()))?;
     if !options.jsonl && !options.path.is_dir() {
         let message = single(options, usual).map_err(|cause| (Exit::Usage, cause))?;
-        let sent = client.send(&message, &keys, options.caller.deadline(), options.traceparent.as_deref()).await;
+        let sent = client.send(&message, &keys, options.caller.deadline()).await;
         let mut told = Told::new(options.caller.output, Form::One, ProgressBar::hidden());
         told.tell(SendOutcome { message_id: message.message_id, result: sent }).map_err(fault)?;
         return told.end();
     }
-    let settings = SenderSettings {
-        patience: Some(options.caller.deadline()),
-        traceparent: options.traceparent.clone(),
-        ..SenderSettings::default()
-    };
+    let settings = SenderSettings { patience: Some(options.caller.deadline()), ..SenderSettings::default() };
     let (sender, outcomes) = client.sender(keys, settings);
     let bar = progress(options);
     let told = Told::new(options.caller.output, Form::Many, bar.clone());

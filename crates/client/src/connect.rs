@@ -13,7 +13,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
-use crate::settings::Settings;
+use crate::{settings::Settings, trace::TraceContext};
 
 /// The port when none is given.
 const DEFAULT_PORT: u16 = 7443;
@@ -47,6 +47,7 @@ pub enum ConnectError {
 #[derive(Clone, Debug)]
 pub struct Client {
     pub(crate) channel: Channel,
+    pub(crate) trace: TraceContext,
 }
 
 impl Client {
@@ -74,14 +75,14 @@ impl Client {
         Ok(Self::over(channel))
     }
 
-    /// The connection, for services that this library has no calls for, such as `grpc.health.v1`.
+    /// The connection, for services that this library has no calls for, such as `grpc.health.v1`. It knows of no trace.
     pub fn channel(&self) -> Channel {
         self.channel.clone()
     }
 
     /// A client over an existing channel, which decides how it is connected.
     pub fn over(channel: Channel) -> Self {
-        Self { channel }
+        Self { channel, trace: TraceContext::default() }
     }
 }
 

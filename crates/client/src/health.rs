@@ -27,7 +27,7 @@ impl Client {
     /// See [`CallError`].
     pub async fn health(&self, service: &str, deadline: Duration) -> Result<Health, CallError> {
         let request = HealthCheckRequest { service: service.to_owned() };
-        let mut client = HealthClient::new(self.channel.clone());
+        let mut client = HealthClient::new(self.traced());
         let asked = timeout(deadline, client.check(timed(request, deadline))).await;
         match asked.map_err(|_| CallError::DeadlinePassed)? {
             Ok(response) if response.get_ref().status() == ServingStatus::Serving => Ok(Health::Serving),

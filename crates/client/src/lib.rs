@@ -15,6 +15,7 @@ mod settings;
 mod connect;
 mod error;
 mod retry;
+mod trace;
 
 mod query;
 mod serve;

@@ -142,7 +142,7 @@ impl RequestWatch {
             Some(open) => open,
             None => {
                 let request = WatchInformationRequestsRequest { resume_token: self.resume_token.clone() };
-                let mut service = InformationRequestServiceClient::new(self.client.channel.clone());
+                let mut service = InformationRequestServiceClient::new(self.client.traced());
                 let opened = service.watch_information_requests(Request::new(request)).await?;
                 self.open.insert(opened.into_inner())
             }

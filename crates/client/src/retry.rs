@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
-use tonic::{Request, Response, Status, transport::Channel};
+use tonic::{Request, Response, Status};
 
-use crate::{connect::Client, error::CallError};
+use crate::{connect::Client, error::CallError, trace::Traced};
 
 /// No call waits longer than this, whatever its deadline.
 const LONGEST_CALL: Duration = Duration::from_secs(3600);
@@ -42,7 +42,7 @@ impl Client {
     pub(crate) async fn call<T, F>(
         &self,
         deadline: Duration,
-        mut attempt: impl FnMut(Channel, Duration) -> F,
+        mut attempt: impl FnMut(Traced, Duration) -> F,
     ) -> Result<T, CallError>
     where
         F: Future<Output = Result<Response<T>, Status>>,
@@ -51,7 +51,7 @@ impl Client {
         let mut failures = 0;
         loop {
             let left = end.saturating_duration_since(Instant::now());
-            let fault = match timeout_at(end, attempt(self.channel.clone(), left)).await {
+            let fault = match timeout_at(end, attempt(self.traced(), left)).await {
                 Ok(Ok(response)) => return Ok(response.into_inner()),
                 Ok(Err(status)) => CallError::from(status),
                 Err(_) => CallError::DeadlinePassed,

@@ -130,7 +130,7 @@ where
         let open = serve_request::Open { max_in_flight: self.max_in_flight.into() };
         let open = ServeRequest { message: Some(serve_request::Message::Open(open)) };
         answers.try_send(open).expect("the channel is new and has room");
-        let mut service = QueryServiceClient::new(client.channel.clone());
+        let mut service = QueryServiceClient::new(client.traced());
         let mut inbound = service.serve(ReceiverStream::new(requests)).await?.into_inner();
         match inbound.message().await?.and_then(|first| first.message) {
             Some(serve_response::Message::Opened(opened)) => {

@@ -99,7 +99,7 @@ impl Office {
     ) -> Result<Arc<Self>, OpenError> {
         let office = Arc::new(Self {
             id: settings.id.clone(),
-            client: Client::connect(&settings.exchange).await?,
+            client: Client::connect(&settings.exchange).await?.with_trace_context(airut_telemetry::current),
             keys: ReceiptKeys::load(&settings.receipt_keys)?,
             store: Store::open(&dir.join(format!("{}.sqlite", settings.id)), key)?,
             rights: RwLock::default(),

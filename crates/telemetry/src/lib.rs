@@ -11,4 +11,4 @@ mod setup;
 mod trace;
 
 pub use setup::{LogFormat, Settings, SetupError, Telemetry, start};
-pub use trace::{Traced, callers, continue_from, traceparent};
+pub use trace::{Traced, callers, continue_from, current, traceparent};

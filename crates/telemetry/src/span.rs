@@ -65,6 +65,34 @@ pub fn call(service: &'static str, method: &'static str, caller: &str) -> (Span,
     (span, context)
 }
 
+/// A page of the desk, while it is made, in a trace of its own: a browser's header has no say. `route` is the page's address
+/// with names in place of what it is about.
+pub fn page(method: &http::Method, route: &str, organisation: &str) -> Span {
+    // Any word is a method, and no word of a caller's may get here.
+    let method = if matches!(*method, http::Method::GET | http::Method::POST) { method.as_str() } else { "_OTHER" };
+    tracing::info_span!(
+        target: TARGET,
+        parent: None,
+        "page",
+        otel.name = format_args!("{method} {route}"),
+        otel.kind = "server",
+        http.request.method = method,
+        http.route = route,
+        http.response.status_code = Empty,
+        airut.organisation = organisation,
+        error.type = Empty,
+    )
+}
+
+/// What became of a page: its status, and what was at fault if anything was.
+pub fn shown(page: &Span, status: http::StatusCode, fault: Option<&'static str>) {
+    // Signed: other numbers would be exported as text.
+    page.record("http.response.status_code", i64::from(status.as_u16()));
+    if let Some(fault) = fault {
+        page.record("error.type", fault);
+    }
+}
+
 /// Marks a call as refused: `reason` is a code of docs/errors/.
 pub fn refused(rpc: &Span, reason: &'static str) {
     rpc.record("error.type", reason);

@@ -43,6 +43,11 @@ pub fn traceparent(span: &tracing::Span) -> Option<String> {
     format(&span.context())
 }
 
+/// The trace context of the span that this task is in, `None` where it is in none or that is not traced.
+pub fn current() -> Option<String> {
+    traceparent(&tracing::Span::current())
+}
+
 /// A caller's trace context, written anew; empty when it is none. The `tracestate` of vendors is not carried.
 pub fn callers(traceparent: &str) -> String {
     parse(traceparent).as_ref().and_then(format).unwrap_or_default()

@@ -57,9 +57,6 @@ pub(crate) struct Options {
     /// Seconds without any progress after which to give up.
     #[arg(long, default_value_t = 60)]
     patience: u64,
-    /// W3C trace context to continue.
-    #[arg(long)]
-    traceparent: Option<String>,
 }
 
 pub(super) async fn run(options: &Options) -> Result<(), Failed> {
@@ -101,8 +98,7 @@ async fn send(
     let (metadata, mut file) = described(options, path, document_id, subject).await.map_err(usage)?;
     let bar = progress(metadata.size_bytes.unsigned_abs(), path);
     let patience = Duration::from_secs(options.patience);
-    let traceparent = options.traceparent.as_deref();
-    let sent = client.send_document(&metadata, &mut file, keys, patience, traceparent, |at| bar.set_position(at)).await;
+    let sent = client.send_document(&metadata, &mut file, keys, patience, |at| bar.set_position(at)).await;
     bar.finish_and_clear();
     sent.map_err(|cause| {
         let id = &metadata.document_id;

@@ -31,7 +31,7 @@ pub(super) async fn tell(
     let metadata = described(&content, subject);
     let keys = ReceiptKeys::load(dir.join("pki/receipt-keys.txt"))?;
     let mut source = Cursor::new(content.clone());
-    let receipt = county.send_document(&metadata, &mut source, &keys, PATIENCE, None, |_| {}).await?;
+    let receipt = county.send_document(&metadata, &mut source, &keys, PATIENCE, |_| {}).await?;
     let statement = receipt.statement;
     say(format!("   {} bytes, {}, stored sealed at {}", content.len(), metadata.content_type, statement.accept_time));
     say(format!("   The receipt names {}; the county has checked its signature.\n", statement.place()));

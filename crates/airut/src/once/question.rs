@@ -19,7 +19,7 @@ pub(super) async fn tell(dir: &Path, county: &Client, stranger: &Client, subject
     say("   A social worker of the wellbeing services county of Pirkanmaa needs to know a client's benefits");
     say("   to decide on supplementary social assistance (case 2026-118, act 1412/1997).\n");
     let request = question(subject);
-    let response = county.query(&request, PATIENCE, None).await?;
+    let response = county.query(&request, PATIENCE).await?;
     say("2  What the county's contract lets it see, and nothing more");
     say(indent(&query::table(&response, World::system().now().date(), ROWS)?));
     say("\n3  What it asked for and was not given, and why");
@@ -82,7 +82,7 @@ async fn show_repeat(
     request: &v1::QueryBenefitsRequest,
     first: &v1::QueryBenefitsResponse,
 ) -> anyhow::Result<()> {
-    let again = county.query(request, PATIENCE, None).await?;
+    let again = county.query(request, PATIENCE).await?;
     let statement = |response: &v1::QueryBenefitsResponse| {
         response.receipt.as_ref().map(|r| (r.payload_sha256.clone(), r.accept_time, r.position.clone()))
     };
@@ -95,7 +95,7 @@ async fn show_repeat(
 
 async fn show_refusal(stranger: &Client, request: &v1::QueryBenefitsRequest) -> anyhow::Result<()> {
     let request = v1::QueryBenefitsRequest { query_id: uuid::Uuid::now_v7().to_string(), ..request.clone() };
-    let Err(refusal) = stranger.query(&request, PATIENCE, None).await else {
+    let Err(refusal) = stranger.query(&request, PATIENCE).await else {
         bail!("a partner without a contract was given an answer");
     };
     say("\n6  A pension provider asks the same about the same person");

@@ -39,7 +39,7 @@ async fn what_was_recorded_without_an_acknowledgement_is_told_as_unknown_and_com
     for gateway in cluster.gateways.clone() {
         let county = client(cluster.data.path(), gateway, "pirkanmaa").await;
         // It comes back when it is told to: until the gateway has read the registry, nothing is disclosed.
-        book.enter(&again, &county.query(&again, PATIENCE, None).await.expect("there is an answer"));
+        book.enter(&again, &county.query(&again, PATIENCE).await.expect("there is an answer"));
     }
     assert_eq!(book.len(), 2, "an id has one receipt, however often it is given");
     let accepted = ["asked, accepted", "answered, accepted"];

@@ -207,7 +207,7 @@ async fn the_story_can_be_told_twice_on_one_directory() {
     let exchange = Exchange::start(dev(data.path())).await;
     let kela = exchange.client(data.path(), "kela").await;
     let keys = receipt_keys(data.path());
-    kela.send(&notice("theirs", &persons(data.path())[0]), &keys, PATIENCE, None).await.unwrap();
+    kela.send(&notice("theirs", &persons(data.path())[0]), &keys, PATIENCE).await.unwrap();
     assert!(exchange.stop().await.success());
     for _ in 0..2 {
         let once = with(airut(), &["dev", "--once", "--data", &data.path().display().to_string()]);
@@ -282,7 +282,7 @@ async fn a_process_told_to_stop_finishes_the_query_under_way() {
     eventually(PATIENCE, async || {
         let Some((number, person)) = next.next() else { return false };
         let (county, request) = (county.clone(), question(&format!("slow-{number}"), person));
-        let asking = tokio::spawn(async move { county.query(&request, Duration::from_secs(30), None).await });
+        let asking = tokio::spawn(async move { county.query(&request, Duration::from_secs(30)).await });
         waiting.push(asking);
         tokio::time::timeout(Duration::from_millis(100), questions.recv()).await.is_ok()
     })

@@ -35,7 +35,7 @@ async fn a_query_asked_at_one_gateway_is_answered_through_another_and_proved_by_
     let second = client(cluster.data.path(), cluster.gateways[1], "pirkanmaa").await;
     let mut answer = None;
     eventually(PATIENCE, async || {
-        answer = second.query(&question("across", &subject), PATIENCE, None).await.ok();
+        answer = second.query(&question("across", &subject), PATIENCE).await.ok();
         answer.is_some()
     })
     .await;
@@ -43,7 +43,7 @@ async fn a_query_asked_at_one_gateway_is_answered_through_another_and_proved_by_
     book.enter(&question("across", &subject), &answer.unwrap());
     // The same from the other gateway.
     let first = client(cluster.data.path(), cluster.gateways[0], "pirkanmaa").await;
-    let again = first.query(&question("across", &subject), PATIENCE, None).await.unwrap();
+    let again = first.query(&question("across", &subject), PATIENCE).await.unwrap();
     book.enter(&question("across", &subject), &again);
     let county = cluster.ledger("pirkanmaa").await;
     all_are_in_the_ledger(&county, &cluster.data.join("ledger"), &book.promises()).await;
@@ -134,7 +134,7 @@ async fn while_no_broker_answers_callers_are_told_so_and_then_served_again() {
     let subject = persons(cluster.data.path()).remove(0);
     let address = cluster.gateways[0];
     let county = client(cluster.data.path(), address, "pirkanmaa").await;
-    eventually(PATIENCE, async || county.query(&question("before", &subject), PATIENCE, None).await.is_ok()).await;
+    eventually(PATIENCE, async || county.query(&question("before", &subject), PATIENCE).await.is_ok()).await;
     let before = cluster.member("gateway-1").resident_mib();
 
     cluster.kafka.freeze(0);
@@ -158,7 +158,7 @@ async fn while_no_broker_answers_callers_are_told_so_and_then_served_again() {
     // The same ids again: what had been recorded of them and what had not comes to one answer each.
     let book = Book::new(receipt_keys(cluster.data.path()));
     for request in stalled.iter().take(40) {
-        eventually(PATIENCE, async || match county.query(request, PATIENCE, None).await {
+        eventually(PATIENCE, async || match county.query(request, PATIENCE).await {
             Ok(response) => {
                 book.enter(request, &response);
                 true
@@ -184,7 +184,7 @@ async fn a_query_through_separate_processes_is_one_trace_in_jaeger() {
     assert!(cluster.member("register-2").running.take().unwrap().stop().await.success());
     let subject = persons(cluster.data.path()).remove(0);
     let second = client(cluster.data.path(), cluster.gateways[1], "pirkanmaa").await;
-    eventually(PATIENCE, async || second.query(&question("ready", &subject), PATIENCE, None).await.is_ok()).await;
+    eventually(PATIENCE, async || second.query(&question("ready", &subject), PATIENCE).await.is_ok()).await;
 
     let mut query = airut();
     query.args(["query", "--as", "pirkanmaa", "--subject-stdin", "--server", &cluster.gateways[1].to_string()]);

@@ -132,7 +132,7 @@ impl Caller {
             let client = self.client().await;
             let leaves = self.random.random_bool(0.1);
             let stays = if leaves { Duration::from_millis(self.random.random_range(0..60)) } else { 2 * ATTEMPT };
-            match tokio::time::timeout(stays, client.query(request, ATTEMPT, None)).await {
+            match tokio::time::timeout(stays, client.query(request, ATTEMPT)).await {
                 Ok(Ok(response)) => return self.book.enter(request, &response),
                 Ok(Err(fault)) => {
                     // Anything but this means that something is wrong with the question, which there is not.
@@ -292,7 +292,7 @@ pub(crate) async fn all_are_given_again(county: &Client, book: &Book, promises: 
     let recent = promises.iter().filter(|(_, promise)| promise.given.elapsed() < SERVED);
     let checks = recent.map(|(id, promise)| async move {
         let request = question(id, &promise.subject);
-        let response = county.query(&request, PATIENCE, None).await.map_err(|fault| format!("{id}: {fault}"))?;
+        let response = county.query(&request, PATIENCE).await.map_err(|fault| format!("{id}: {fault}"))?;
         book.enter(&request, &response);
         Ok::<_, String>(())
     });

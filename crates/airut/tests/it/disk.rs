@@ -116,7 +116,7 @@ async fn a_ledger_without_room_signs_nothing_and_catches_up_while_queries_go_on(
     let mut exchange = Exchange::start(dev(data.path())).await;
     let county = exchange.client(data.path(), "pirkanmaa").await;
     let persons = persons(data.path());
-    county.query(&question("before", &persons[0]), PATIENCE, None).await.unwrap();
+    county.query(&question("before", &persons[0]), PATIENCE).await.unwrap();
 
     let ballast = Ballast(disk.path().join("ballast"));
     ballast.fill();
@@ -124,7 +124,7 @@ async fn a_ledger_without_room_signs_nothing_and_catches_up_while_queries_go_on(
     // It says so once it has given up, and so will have tried again meanwhile.
     eventually(PATIENCE, async || {
         let request = question(&format!("meanwhile-{}", asked.len()), &persons[0]);
-        let response = county.query(&request, PATIENCE, None).await.expect("queries go on");
+        let response = county.query(&request, PATIENCE).await.expect("queries go on");
         asked.push(airut_wire::receipt_from(response.receipt.unwrap()).unwrap().statement.position);
         ballast.fill();
         exchange.stderr().matches("the ledger has stopped signing").count() >= 2

@@ -319,7 +319,7 @@ impl Sender {
             let (keys, given) = (&self.keys, &self.promised.given);
             let mut source = made.clone();
             let mut last = 0;
-            let sending = client.send_document(metadata, &mut source, keys, PATIENCE, None, |at| {
+            let sending = client.send_document(metadata, &mut source, keys, PATIENCE, |at| {
                 given.fetch_add(at.saturating_sub(last), Ordering::Relaxed);
                 last = at;
             });
@@ -523,7 +523,7 @@ async fn a_gibibyte_goes_through_in_constant_memory() {
     let keys = receipt_keys(data.path());
     let mut small = Cursor::new(b"%PDF-1.7\nfirst".to_vec());
     let first = metadata("small", &subject, 14, Digest::of(small.get_ref()));
-    county.send_document(&first, &mut small, &keys, PATIENCE, None, |_| {}).await.unwrap();
+    county.send_document(&first, &mut small, &keys, PATIENCE, |_| {}).await.unwrap();
     fetch(&kela, "small").await.unwrap();
     let (_, before) = memory_mib(exchange.pid());
 
@@ -531,7 +531,7 @@ async fn a_gibibyte_goes_through_in_constant_memory() {
     let mut made = Made::new(3, size);
     let large = metadata("large", &subject, size, made.sha256());
     let began = Instant::now();
-    county.send_document(&large, &mut made, &keys, 3 * PATIENCE, None, |_| {}).await.unwrap();
+    county.send_document(&large, &mut made, &keys, 3 * PATIENCE, |_| {}).await.unwrap();
     let (most_sent, _) = memory_mib(exchange.pid());
     let sent = began.elapsed();
     assert_eq!(fetch(&kela, "large").await.unwrap(), size);

@@ -129,7 +129,7 @@ async fn what_stood_still_acts_on_nothing_that_it_has_not_read_when_it_goes_on()
     .await;
     let first = client(cluster.data.path(), cluster.gateways[0], "pirkanmaa").await;
     let after = question("after", &persons[0]);
-    book.enter(&after, &first.query(&after, PATIENCE, None).await.expect("it serves again"));
+    book.enter(&after, &first.query(&after, PATIENCE).await.expect("it serves again"));
 
     stop.cancel();
     for caller in callers {

@@ -372,7 +372,7 @@ async fn each_kind_of_unfit_certificate_is_refused_with_its_own_recorded_reason(
     let revoked = ca.issue_as("revoked", &Leaf::of(&helsinki, now)).unwrap();
     let before = caller(&data, &exchange, &revoked).await;
     let known = question("with-a-certificate", &persons(data.path())[0]);
-    eventually(PATIENCE, async || before.query(&known, PATIENCE, None).await.is_ok()).await;
+    eventually(PATIENCE, async || before.query(&known, PATIENCE).await.is_ok()).await;
     ca.revoke(&revoked.certificate, now).unwrap();
 
     let pki = data.join("pki/ca.crt");
@@ -387,7 +387,7 @@ async fn each_kind_of_unfit_certificate_is_refused_with_its_own_recorded_reason(
         // The revocation list is read every other second. Until then the certificate is good.
         eventually(PATIENCE, async || {
             let client = caller(&data, &exchange, issued).await;
-            matches!(client.query(&request, PATIENCE, None).await, Err(CallError::Tls(_)))
+            matches!(client.query(&request, PATIENCE).await, Err(CallError::Tls(_)))
         })
         .await;
     }
@@ -397,10 +397,10 @@ async fn each_kind_of_unfit_certificate_is_refused_with_its_own_recorded_reason(
     ];
     for (issued, reason) in &calls {
         let client = caller(&data, &exchange, issued).await;
-        let refused = client.query(&question("without", &persons(data.path())[0]), PATIENCE, None).await.unwrap_err();
+        let refused = client.query(&question("without", &persons(data.path())[0]), PATIENCE).await.unwrap_err();
         assert_eq!(refused.reason(), Some(*reason), "{refused}");
     }
-    let lost = before.query(&question("after", &persons(data.path())[0]), PATIENCE, None).await;
+    let lost = before.query(&question("after", &persons(data.path())[0]), PATIENCE).await;
     assert!(lost.is_err(), "its connection was open before it was revoked");
 
     let expected = BTreeSet::from([

@@ -75,7 +75,7 @@ async fn the_wrapping_key_is_replaced_step_by_step_while_everything_runs() {
     let exchange = Exchange::start(command).await;
     let person = persons(data.path()).remove(0);
     let (kela, county) = (exchange.client(data.path(), "kela").await, exchange.client(data.path(), "pirkanmaa").await);
-    kela.send(&notice("before", &person), &signed_by(&data), PATIENCE, None).await.unwrap();
+    kela.send(&notice("before", &person), &signed_by(&data), PATIENCE).await.unwrap();
 
     ended(&keys(data.path(), "rotate remove wrapping-1").await, 3, "is active");
     ended(&keys(data.path(), "rotate activate wrapping-9").await, 3, "no wrapping key wrapping-9");
@@ -87,8 +87,8 @@ async fn the_wrapping_key_is_replaced_step_by_step_while_everything_runs() {
 
     // The running process wraps what is new with the new key, and opens what is old.
     let message = airut_wire::v1::SendRequest { recipient: "helsinki".into(), ..notice("between", &person) };
-    kela.send(&message, &signed_by(&data), PATIENCE, None).await.unwrap();
-    county.query(&question("between", &person), PATIENCE, None).await.unwrap();
+    kela.send(&message, &signed_by(&data), PATIENCE).await.unwrap();
+    county.query(&question("between", &person), PATIENCE).await.unwrap();
     let status = keys_json(data.path(), "status").await;
     assert!(wrapped(&status).iter().all(|(_, count)| *count > 0), "{status}");
     ended(&keys(data.path(), "rotate remove wrapping-1").await, 3, "airut keys rewrap first");
@@ -98,7 +98,7 @@ async fn the_wrapping_key_is_replaced_step_by_step_while_everything_runs() {
     ended(&keys(data.path(), "rotate remove wrapping-1").await, 0, "no longer in");
     let status = keys_json(data.path(), "status").await;
     assert_eq!(wrapped(&status).iter().map(|(id, _)| *id).collect::<Vec<_>>(), ["wrapping-2"]);
-    county.query(&question("after", &person), PATIENCE, None).await.unwrap();
+    county.query(&question("after", &person), PATIENCE).await.unwrap();
     assert!(exchange.stop().await.success());
 
     // And a new process, which has never had the old key.
@@ -115,9 +115,9 @@ async fn what_an_erased_key_sealed_is_read_by_nobody_and_the_ledger_verifies() {
     let exchange = Exchange::start(dev(data.path())).await;
     let person = persons(data.path()).remove(0);
     let kela = exchange.client(data.path(), "kela").await;
-    kela.send(&notice("erased", &person), &signed_by(&data), PATIENCE, None).await.unwrap();
+    kela.send(&notice("erased", &person), &signed_by(&data), PATIENCE).await.unwrap();
     let other = airut_wire::v1::SendRequest { recipient: "helsinki".into(), ..notice("kept", &person) };
-    kela.send(&other, &signed_by(&data), PATIENCE, None).await.unwrap();
+    kela.send(&other, &signed_by(&data), PATIENCE).await.unwrap();
 
     let id = todays(Family::Message, "pirkanmaa");
     ended(&keys(data.path(), &format!("erase {id}")).await, 3, "--even-today");
@@ -141,7 +141,7 @@ async fn what_an_erased_key_sealed_is_read_by_nobody_and_the_ledger_verifies() {
     let county = exchange.client(data.path(), "pirkanmaa").await;
     assert_eq!(pull(&county).await, [""; 0], "nobody can read it");
     let kela = exchange.client(data.path(), "kela").await;
-    let refused = kela.send(&notice("new", &person), &signed_by(&data), A_WHILE, None).await;
+    let refused = kela.send(&notice("new", &person), &signed_by(&data), A_WHILE).await;
     assert!(refused.is_err(), "nothing more is sealed for that day");
     let auditor = exchange.client(data.path(), "auditor").await;
     assert_eq!(accepted_for(&auditor, "pirkanmaa").await, 1, "what happened stays on record");
@@ -241,12 +241,12 @@ async fn goes_on(data: &Data, exchange: &Exchange, go: impl Fn(), come: impl Fn(
     let person = persons(data.path()).remove(0);
     let kela = exchange.client(data.path(), "kela").await;
     let auditor = exchange.client(data.path(), "auditor").await;
-    kela.send(&notice("before", &person), &signed_by(data), PATIENCE, None).await.unwrap();
+    kela.send(&notice("before", &person), &signed_by(data), PATIENCE).await.unwrap();
     let message = airut_wire::v1::SendRequest { recipient: "helsinki".into(), ..notice("refused", &person) };
     tokio::task::block_in_place(go);
-    assert!(kela.send(&message, &signed_by(data), A_WHILE, None).await.is_err());
+    assert!(kela.send(&message, &signed_by(data), A_WHILE).await.is_err());
     tokio::task::block_in_place(come);
-    kela.send(&message, &signed_by(data), PATIENCE, None).await.unwrap();
+    kela.send(&message, &signed_by(data), PATIENCE).await.unwrap();
     eventually(PATIENCE, async || accepted_for(&auditor, "helsinki").await > 0).await;
     assert_eq!(accepted_for(&auditor, "helsinki").await, 1, "refused means not recorded");
     assert!(exchange.stderr().contains("key store can not be reached"), "{}", exchange.stderr());

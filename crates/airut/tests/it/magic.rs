@@ -28,7 +28,7 @@ fn practice(recipient: &str, person: &str) -> SendRequest {
 
 /// Sends it and waits until it has come to its end.
 async fn end(sender: &Client, data: &Data, message: &SendRequest) -> TrackResponse {
-    sender.send(message, &receipt_keys(data.path()), PATIENCE, None).await.unwrap();
+    sender.send(message, &receipt_keys(data.path()), PATIENCE).await.unwrap();
     let mut tracked = TrackResponse::default();
     eventually(PATIENCE, async || {
         tracked = sender.track("", &message.message_id, PATIENCE).await.unwrap();

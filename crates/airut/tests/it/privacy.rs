@@ -110,7 +110,7 @@ async fn send_and_reject(exchange: &Exchange, data: &Path, persons: &[String]) {
         let mut payload: serde_json::Value = serde_json::from_slice(&message.payload).unwrap();
         payload["reason"] = PAYLOAD_TEXT.into();
         message.payload = serde_json::to_vec(&payload).unwrap();
-        kela.send(&message, &keys, PATIENCE, None).await.unwrap();
+        kela.send(&message, &keys, PATIENCE).await.unwrap();
     }
     let pull = v1::PullRequest {
         max_messages: 2,
@@ -158,7 +158,7 @@ async fn put_and_answer(exchange: &Exchange, data: &Path, code: &str) {
     };
     let mut content = std::io::Cursor::new(text.clone().into_bytes());
     let keys = receipt_keys(data);
-    county.send_document(&document, &mut content, &keys, PATIENCE, None, |_| {}).await.unwrap();
+    county.send_document(&document, &mut content, &keys, PATIENCE, |_| {}).await.unwrap();
     let answer = v1::RespondInformationRequestRequest {
         requester: "kela".into(),
         request_id: "in-order-request".into(),

@@ -40,7 +40,7 @@ async fn on_kafka_every_process_that_reads_newer_rules_stops_and_none_starts() {
     let Some(mut cluster) = Cluster::start(1).await else { return };
     let subject = persons(cluster.data.path()).remove(0);
     let county = client(cluster.data.path(), cluster.gateways[0], "pirkanmaa").await;
-    county.query(&question("before", &subject), PATIENCE, None).await.expect("it is served");
+    county.query(&question("before", &subject), PATIENCE).await.expect("it is served");
     let log = cluster.log().await;
     let position = append_newer(&log).await;
     drop(log);

@@ -9,6 +9,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use airut_client::Client;
 use airut_domain::refusal::Reason;
 use airut_testkit::{available, eventually};
 use airut_wire::v1::{self, delivery_service_client::DeliveryServiceClient};
@@ -37,7 +38,10 @@ use tonic_reflection::pb::v1::{
     server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
 };
 
-use crate::support::{Data, Exchange, PATIENCE, dev, http_get, notice, persons, question};
+use crate::{
+    desk::Visitor,
+    support::{Data, Exchange, PATIENCE, dev, http_get, notice, persons, question},
+};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
@@ -83,11 +87,11 @@ async fn a_query_is_one_trace_from_the_callers_own_through_the_register_and_back
     let subject = persons(data.path()).remove(0);
 
     let caller = format!("00-{TRACE}-{CALLER}-01");
-    county.query(&question("traced-1", &subject), PATIENCE, Some(&caller)).await.unwrap();
+    of(&county, &caller).query(&question("traced-1", &subject), PATIENCE).await.unwrap();
     let pension = exchange.client(data.path(), "pension-provider").await;
-    pension.query(&question("refused-1", &subject), PATIENCE, Some(&caller)).await.unwrap_err();
+    of(&pension, &caller).query(&question("refused-1", &subject), PATIENCE).await.unwrap_err();
     let untraced = format!("00-{}-{CALLER}-00", "7".repeat(32));
-    county.query(&question("untraced-1", &subject), PATIENCE, Some(&untraced)).await.unwrap();
+    of(&county, &untraced).query(&question("untraced-1", &subject), PATIENCE).await.unwrap();
     let rpc = "airut.v1.QueryService/QueryBenefits";
     eventually(PATIENCE, async || collector.spans().iter().any(|span| span.name == rpc)).await;
     // What is left is exported as it stops.
@@ -129,6 +133,50 @@ async fn a_query_is_one_trace_from_the_callers_own_through_the_register_and_back
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_the_desk_and_what_it_asks_of_the_exchange_are_one_trace() {
+    let (data, collector) = (Data::new(), Collector::default());
+    let mut command = dev(data.path());
+    command.args(["--otlp-endpoint", &collector.serve().await]).env("OTEL_BSP_SCHEDULE_DELAY", "100");
+    let exchange = Exchange::start(command).await;
+    let subject = persons(data.path()).remove(0);
+
+    let aino = Visitor::at(exchange.desk_address(), "aino").await;
+    let request = aino.ask(&subject, "What was granted since June?").await;
+    // A browser's header has no say, and neither does what is at no address or a method that nobody knows.
+    let caller = format!("00-{TRACE}-{CALLER}-01");
+    assert_eq!(aino.send("GET", &format!("/en{request}"), &[("traceparent", &caller)], b"").await.status, 200);
+    assert_eq!(aino.get("/en/requests/kela/131052-308T").await.status, 404);
+    assert_eq!(aino.get(&format!("/en/requests/{subject}")).await.status, 404);
+    assert_eq!(aino.send(&subject, "/en/requests", &[], b"").await.status, 403);
+    assert!(exchange.stop().await.success());
+
+    let spans = collector.spans();
+    let tree = tree(&spans);
+    let service = "airut.v1.InformationRequestService";
+    for path in [
+        "nobody > GET /requests/new".to_owned(),
+        format!("nobody > POST /requests/new > {service}/CreateInformationRequest > record > send airut.requests"),
+        format!("nobody > GET /requests/{{requester}}/{{id}} > {service}/GetInformationRequest"),
+        "nobody > _OTHER /requests".to_owned(),
+    ] {
+        assert!(tree.contains(&path), "{path} is missing in\n{tree:#?}");
+    }
+    assert!(!tree.iter().any(|path| path.contains("caller")), "{tree:#?}");
+    let page = |route: &str, status: i64| {
+        let is_it = |span: &&Span| span.name == route && number(span, "http.response.status_code") == Some(status);
+        spans.iter().find(is_it).unwrap_or_else(|| panic!("{route} with {status} is missing in\n{tree:#?}"))
+    };
+    assert_eq!(text(page("POST /requests/new", 303), "airut.organisation"), "kela");
+    assert_eq!(text(page("GET /requests/{requester}/{id}", 404), "error.type"), "not-found");
+    assert_eq!(page("GET /requests/{requester}/{id}", 200).kind(), SpanKind::Server);
+
+    let told = format!("{spans:?}");
+    for personal in [subject.as_str(), "131052", "aino", "TT-118", "since June"] {
+        assert!(!told.contains(personal), "{personal} is in a span");
+    }
+}
+
 /// Each span as the path of names that leads to it from the caller.
 fn tree(spans: &[Span]) -> BTreeSet<String> {
     let by_id: BTreeMap<&[u8], &Span> = spans.iter().map(|span| (span.span_id.as_slice(), span)).collect();
@@ -163,9 +211,16 @@ fn assert_attributes(spans: &[Span]) {
     }
 }
 
+fn attribute(span: &Span, key: &str) -> Option<Value> {
+    span.attributes.iter().find(|attribute| attribute.key == key)?.value.clone()?.value
+}
+
+fn number(span: &Span, key: &str) -> Option<i64> {
+    if let Some(Value::IntValue(number)) = attribute(span, key) { Some(number) } else { None }
+}
+
 fn text(span: &Span, key: &str) -> String {
-    let value = span.attributes.iter().find(|attribute| attribute.key == key).and_then(|found| found.value.clone());
-    match value.and_then(|value| value.value) {
+    match attribute(span, key) {
         Some(Value::StringValue(text)) => text,
         other => panic!("{key} of {} is {other:?}", span.name),
     }
@@ -176,8 +231,8 @@ async fn the_metrics_have_the_names_that_the_operators_page_explains() {
     let data = Data::new();
     let exchange = Exchange::start(dev(data.path())).await;
     let county = exchange.client(data.path(), "pirkanmaa").await;
-    county.query(&question("q-1", &persons(data.path())[0]), PATIENCE, None).await.unwrap();
-    let refused = county.query(&question("q-2", "nonsense"), PATIENCE, None).await.unwrap_err();
+    county.query(&question("q-1", &persons(data.path())[0]), PATIENCE).await.unwrap();
+    let refused = county.query(&question("q-2", "nonsense"), PATIENCE).await.unwrap_err();
     assert_eq!(refused.reason(), Some(Reason::InvalidField));
 
     let mut send = DeliveryServiceClient::new(channel(data.path(), exchange.address, "kela").await);
@@ -290,4 +345,10 @@ async fn channel(data: &Path, address: SocketAddr, partner: &str) -> Channel {
         }
     });
     Endpoint::from_shared(format!("https://{address}")).unwrap().connect_with_connector(dial).await.unwrap()
+}
+
+/// The client, within this trace.
+fn of(client: &Client, context: &str) -> Client {
+    let context = context.to_owned();
+    client.with_trace_context(move || Some(context.clone()))
 }

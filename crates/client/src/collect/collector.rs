@@ -29,8 +29,6 @@ pub struct CollectorSettings {
     /// When no stream could be opened for this long, or the exchange says that trying again does not help, the collector gives
     /// up. `None`: never, it tries for ever.
     pub patience: Option<Duration>,
-    /// W3C trace context that the exchange continues.
-    pub traceparent: Option<String>,
 }
 
 impl Default for CollectorSettings {
@@ -41,7 +39,6 @@ impl Default for CollectorSettings {
             message_types: Vec::new(),
             stop_within: Duration::from_secs(10),
             patience: None,
-            traceparent: None,
         }
     }
 }

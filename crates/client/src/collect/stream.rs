@@ -17,7 +17,7 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Status, Streaming, metadata::MetadataValue};
+use tonic::{Status, Streaming};
 
 use super::{
     collector::{CollectError, Collected, Collector, CollectorSettings, Shared},
@@ -55,7 +55,6 @@ impl Client {
         let driver = Driver {
             client: self.clone(),
             credit: credit as usize,
-            traceparent: settings.traceparent.as_deref().and_then(|text| MetadataValue::try_from(text).ok()),
             settings,
             stop: stop.clone(),
             stops_at: None,
@@ -82,7 +81,6 @@ impl Client {
 struct Driver {
     client: Client,
     credit: usize,
-    traceparent: Option<MetadataValue<tonic::metadata::Ascii>>,
     settings: CollectorSettings,
     stop: CancellationToken,
     /// Set once it is to stop: until when.
@@ -273,13 +271,9 @@ impl Driver {
         let open = ask::Open { credit, lease, message_types: self.settings.message_types.clone() };
         let open = CollectRequest { message: Some(ask::Message::Open(open)) };
         outbound.try_send(open).expect("the channel is new and has room");
-        let mut request = Request::new(ReceiverStream::new(requests));
-        if let Some(traceparent) = &self.traceparent {
-            request.metadata_mut().insert("traceparent", traceparent.clone());
-        }
         let opening = async {
-            let mut service = DeliveryServiceClient::new(self.client.channel.clone());
-            let mut inbound = service.collect(request).await?.into_inner();
+            let mut service = DeliveryServiceClient::new(self.client.traced());
+            let mut inbound = service.collect(ReceiverStream::new(requests)).await?.into_inner();
             let first = inbound.message().await?.and_then(|first| first.message);
             Ok::<_, Status>((first, inbound))
         };

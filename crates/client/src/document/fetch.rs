@@ -78,7 +78,7 @@ impl Client {
         request: FetchDocumentRequest,
         patience: Duration,
     ) -> Result<(Streaming<FetchDocumentResponse>, DocumentMetadata), FetchError> {
-        let mut client = DocumentServiceClient::new(self.channel.clone());
+        let mut client = DocumentServiceClient::new(self.traced());
         let opened = async {
             let mut stream = client.fetch_document(request).await?.into_inner();
             let first = stream.message().await?;

@@ -14,7 +14,6 @@ use tokio::{
     time::{Instant, sleep},
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, metadata::MetadataValue};
 
 use super::{AGAIN, CHUNK, UploadError};
 use crate::{
@@ -48,7 +47,6 @@ impl Client {
         content: &mut C,
         keys: &ReceiptKeys,
         patience: Duration,
-        traceparent: Option<&str>,
         mut progress: impl FnMut(u64),
     ) -> Result<Receipt, UploadError>
     where
@@ -61,7 +59,7 @@ impl Client {
                     if received > furthest {
                         (furthest, moved, failures) = (received, Instant::now(), 0);
                     }
-                    self.send_from(received, metadata, content, traceparent, &mut progress).await
+                    self.send_from(received, metadata, content, &mut progress).await
                 }
                 Err(fault) => Err(fault.into()),
             };
@@ -99,7 +97,6 @@ impl Client {
         offset: u64,
         metadata: &DocumentMetadata,
         content: &mut C,
-        traceparent: Option<&str>,
         progress: &mut impl FnMut(u64),
     ) -> Result<v1::SendDocumentResponse, UploadError>
     where
@@ -107,13 +104,8 @@ impl Client {
     {
         content.seek(SeekFrom::Start(offset)).await?;
         let (to, messages) = mpsc::channel(QUEUE);
-        let mut request = Request::new(ReceiverStream::new(messages));
-        // A trace is no reason to fail: one that can't be in a header is left out.
-        if let Some(traceparent) = traceparent.and_then(|text| MetadataValue::try_from(text).ok()) {
-            request.metadata_mut().insert("traceparent", traceparent);
-        }
-        let mut client = DocumentServiceClient::new(self.channel.clone());
-        let call = client.send_document(request);
+        let mut client = DocumentServiceClient::new(self.traced());
+        let call = client.send_document(ReceiverStream::new(messages));
         tokio::pin!(call);
         let begin = s::Begin { metadata: Some(metadata.clone()), offset: i64::try_from(offset).unwrap_or(i64::MAX) };
         let feeding = feed(begin, content, to, progress);

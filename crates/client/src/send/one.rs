@@ -4,17 +4,16 @@ use std::time::Duration;
 
 use airut_domain::receipt::Receipt;
 use airut_wire::v1::{SendRequest, delivery_service_client::DeliveryServiceClient};
-use tonic::{Request, metadata::MetadataValue};
 
 use super::SendError;
 use crate::{
     connect::Client,
     receipt::{ReceiptError, ReceiptKeys, Sent, Verifier},
+    retry::timed,
 };
 
 impl Client {
-    /// Sends one message, and gives its receipt when that has been checked: id, recipient, payload and signature. `traceparent` is
-    /// the W3C trace context that the exchange continues.
+    /// Sends one message, and gives its receipt when that has been checked: id, recipient, payload and signature.
     ///
     /// Once there is a receipt the message is durable, and will be delivered or shown to both parties as a dead letter. While the
     /// exchange can't be reached or says that trying again may help, the same message is sent again with the same `message_id`
@@ -30,17 +29,9 @@ impl Client {
         message: &SendRequest,
         keys: &ReceiptKeys,
         deadline: Duration,
-        traceparent: Option<&str>,
     ) -> Result<Receipt, SendError> {
-        // A trace is no reason to fail: one that can't be in a header is left out.
-        let traceparent = traceparent.and_then(|text| MetadataValue::try_from(text).ok());
-        let response = self.call(deadline, |channel, left| {
-            let mut attempt = Request::new(message.clone());
-            attempt.set_timeout(left);
-            if let Some(traceparent) = &traceparent {
-                attempt.metadata_mut().insert("traceparent", traceparent.clone());
-            }
-            async move { DeliveryServiceClient::new(channel).send(attempt).await }
+        let response = self.call(deadline, |channel, left| async move {
+            DeliveryServiceClient::new(channel).send(timed(message.clone(), left)).await
         });
         let receipt = response.await?.receipt.ok_or(SendError::Receipt(ReceiptError::Missing))?;
         let mut verifier = Verifier::new(keys.clone());

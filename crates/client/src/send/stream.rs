@@ -22,7 +22,6 @@ use tonic::{
     Code, Request, Status, Streaming,
     client::Grpc,
     codec::{Codec, EncodeBuf, Encoder},
-    metadata::MetadataValue,
 };
 use tonic_prost::{ProstCodec, ProstDecoder};
 
@@ -68,13 +67,11 @@ pub struct SenderSettings {
     /// When there has been no outcome for this long although messages wait, or the exchange says that trying again does not help,
     /// the sender gives up. `None`: never, it tries for ever.
     pub patience: Option<Duration>,
-    /// W3C trace context that the exchange continues.
-    pub traceparent: Option<String>,
 }
 
 impl Default for SenderSettings {
     fn default() -> Self {
-        Self { window: 4096, window_bytes: 32 << 20, patience: None, traceparent: None }
+        Self { window: 4096, window_bytes: 32 << 20, patience: None }
     }
 }
 
@@ -129,7 +126,6 @@ impl Client {
             pauses: 0,
             progress: Instant::now(),
             patience: settings.patience,
-            traceparent: settings.traceparent.and_then(|text| MetadataValue::try_from(text).ok()),
             gave_up: Arc::clone(&gave_up),
         };
         let bytes = Arc::new(Semaphore::new(most_permits));
@@ -217,7 +213,6 @@ struct Driver {
     /// When a message last had an outcome, or the first of them came.
     progress: Instant,
     patience: Option<Duration>,
-    traceparent: Option<MetadataValue<tonic::metadata::Ascii>>,
     gave_up: Arc<OnceLock<CallError>>,
 }
 
@@ -334,11 +329,8 @@ impl Driver {
     }
 
     async fn open(&self, requests: mpsc::Receiver<Bytes>) -> Result<Streaming<SendStreamResponse>, Status> {
-        let mut request = Request::new(ReceiverStream::new(requests));
-        if let Some(traceparent) = &self.traceparent {
-            request.metadata_mut().insert("traceparent", traceparent.clone());
-        }
-        let mut grpc = Grpc::new(self.client.channel.clone());
+        let request = Request::new(ReceiverStream::new(requests));
+        let mut grpc = Grpc::new(self.client.traced());
         grpc.ready().await.map_err(|fault| Status::from_error(fault.into()))?;
         let path = http::uri::PathAndQuery::from_static(METHOD);
         Ok(grpc.streaming(request, path, Raw).await?.into_inner())

@@ -11,9 +11,9 @@ use crate::exchange::{Asked, Exchange};
 const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 fn ask(client: &Client, deadline: Duration) -> JoinHandle<Result<QueryBenefitsResponse, CallError>> {
-    let client = client.clone();
+    let client = client.with_trace_context(|| Some(TRACEPARENT.to_owned()));
     let request = QueryBenefitsRequest { query_id: "q1".into(), ..Default::default() };
-    tokio::spawn(async move { client.query(&request, deadline, Some(TRACEPARENT)).await })
+    tokio::spawn(async move { client.query(&request, deadline).await })
 }
 
 fn answer(asked: Asked) {

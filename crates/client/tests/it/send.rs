@@ -370,7 +370,7 @@ async fn a_partner_that_is_refused_as_such_is_told_at_once_if_it_has_no_patience
 
 fn send_one(client: &Client, keys: ReceiptKeys) -> JoinHandle<Result<Receipt, SendError>> {
     let client = client.clone();
-    tokio::spawn(async move { client.send(&message("m1", ""), &keys, Duration::from_secs(30), None).await })
+    tokio::spawn(async move { client.send(&message("m1", ""), &keys, Duration::from_secs(30)).await })
 }
 
 #[tokio::test(start_paused = true)]

@@ -88,7 +88,7 @@ async fn listen(
 }
 
 async fn ask(client: &Client) -> Result<QueryBenefitsResponse, CallError> {
-    client.query(&QueryBenefitsRequest::default(), Duration::from_secs(20), None).await
+    client.query(&QueryBenefitsRequest::default(), Duration::from_secs(20)).await
 }
 
 /// Answers everything.

@@ -100,7 +100,7 @@ pub(crate) async fn ask(caller: Caller, fields: Fields) -> Result<Response, Faul
         categories: asked.categories.clone(),
         period: None,
     };
-    match office.client.query(&query, DEADLINE, None).await {
+    match office.client.query(&query, DEADLINE).await {
         Ok(response) => {
             let position = response.receipt.as_ref().map(|receipt| receipt.position.clone()).unwrap_or_default();
             entry.done(&position).await;

@@ -4,10 +4,11 @@
 
 use std::time::Instant;
 
+use airut_telemetry::{Traced, span};
 use askama::Template;
 use axum::{
     body::Body,
-    extract::{Request, State},
+    extract::{MatchedPath, Request, State},
     middleware::Next,
     response::{Html, IntoResponse, Redirect, Response},
 };
@@ -18,6 +19,7 @@ use http::{
         STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
     },
 };
+use tracing::Span;
 
 use super::{
     fault::Fault,
@@ -61,14 +63,27 @@ struct FaultPage {
 }
 
 /// Sees to a request and its answer.
-pub(crate) async fn guard(State(desk): State<Desk>, mut request: Request, next: Next) -> Response {
-    let (uri, method) = (request.uri().clone(), request.method().clone());
+pub(crate) async fn guard(State(desk): State<Desk>, request: Request, next: Next) -> Response {
     let began = Instant::now();
-    let visit = visit(&desk, &uri, request.headers());
+    let visit = visit(&desk, request.uri(), request.headers());
+    let page = page_of(&visit);
+    let span = page.map_or_else(Span::none, |_| span_of(&visit, &request));
+    let (mut response, fault) = answer(&desk, &visit, request, next).traced(span.clone()).await;
+    span::shown(&span, response.status(), fault);
+    harden(&desk, response.headers_mut());
+    if let Some(page) = page {
+        metrics::histogram!("airut_desk_page_seconds", "page" => page).record(began.elapsed());
+    }
+    response
+}
+
+/// The answer, and what was at fault if anything was.
+async fn answer(desk: &Desk, visit: &Visit, mut request: Request, next: Next) -> (Response, Option<&'static str>) {
+    let (uri, method) = (request.uri().clone(), request.method().clone());
     let mut response = if changes(&method) && !desk.is_own_origin(request.headers()) {
         Fault::Forged.into_response()
     } else if changes(&method) && visit.visitor.is_none() && visit.cookie.is_some() {
-        keep_draft(&desk, &visit, request, next).await
+        keep_draft(desk, visit, request, next).await
     } else {
         request.extensions_mut().insert(visit.clone());
         next.run(request).await
@@ -83,14 +98,18 @@ pub(crate) async fn guard(State(desk): State<Desk>, mut request: Request, next: 
         _ => None,
     };
     let is_page = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
-    if let Some(fault) = response.extensions_mut().remove::<Fault>().or(plain.filter(|_| !is_page)) {
-        response = show(&visit, &fault, &method, &uri);
+    match response.extensions_mut().remove::<Fault>().or(plain.filter(|_| !is_page)) {
+        Some(fault) => (show(visit, &fault, &method, &uri), Some(fault.key())),
+        None => (response, None),
     }
-    harden(&desk, response.headers_mut());
-    if let Some(page) = page_of(&visit) {
-        metrics::histogram!("airut_desk_page_seconds", "page" => page).record(began.elapsed());
-    }
-    response
+}
+
+/// Its span, named by the address without the language and without what it is about. What is at no address is nothing's.
+fn span_of(visit: &Visit, request: &Request) -> Span {
+    let Some(route) = request.extensions().get::<MatchedPath>() else { return Span::none() };
+    let route = route.as_str().strip_prefix(&visit.to("")).unwrap_or(route.as_str());
+    let organisation = visit.visitor.as_ref().map_or("", |visitor| visitor.official.organisation.as_str());
+    span::page(request.method(), route, organisation)
 }
 
 /// The place of the menu that a request is of; none of what is no page.

@@ -381,7 +381,7 @@ async fn whatever_is_written_is_shown_as_it_was_written() {
     );
     let context = sent.context.clone().map(|context| v1::Context { end_user: SCRIPT.to_owned(), ..context });
     let sent = v1::SendRequest { payload: payload.to_string().into_bytes(), context, ..sent };
-    kela.send(&sent, &receipt_keys(desk.data.path()), PATIENCE, None).await.expect("it is accepted");
+    kela.send(&sent, &receipt_keys(desk.data.path()), PATIENCE).await.expect("it is accepted");
     eventually(PATIENCE, async || vaino.get("/en/notices").await.text().contains("/en/notices/1\"")).await;
 
     for (who, pages) in [

@@ -103,7 +103,7 @@ impl Official {
 
 /// Someone who speaks to the desk without a browser, and may say what no browser would.
 #[derive(Clone, Debug)]
-struct Visitor {
+pub(crate) struct Visitor {
     address: SocketAddr,
     cookie: String,
     csrf: String,
@@ -111,8 +111,8 @@ struct Visitor {
 
 /// What the desk answers.
 #[derive(Debug)]
-struct Answer {
-    status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     /// Names are in lower case.
     headers: Vec<(String, String)>,
     body: Vec<u8>,
@@ -137,7 +137,7 @@ impl Answer {
 
 impl Visitor {
     /// Someone who has signed in as this official at the desk there.
-    async fn at(address: SocketAddr, subject: &str) -> Self {
+    pub(crate) async fn at(address: SocketAddr, subject: &str) -> Self {
         let mut visitor = Self { address, cookie: String::new(), csrf: String::new() };
         visitor.sign_in(subject).await;
         visitor
@@ -152,7 +152,7 @@ impl Visitor {
         self.csrf = self.get("/en/").await.field("csrf").expect("forms carry it");
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send("GET", path, &[], b"").await
     }
 
@@ -187,7 +187,7 @@ impl Visitor {
     }
 
     /// Says just this, with the cookie where there is one.
-    async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    pub(crate) async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         let Self { address, cookie, .. } = self;
         // 1.0: the answer comes in one piece and ends with the connection.
         let mut head = format!("{method} {path} HTTP/1.0\r\nhost: {address}\r\ncontent-length: {}\r\n", body.len());
@@ -201,7 +201,7 @@ impl Visitor {
     }
 
     /// Asks Pirkanmaa about a person, as an official of Kela; gives where the request is.
-    async fn ask(&self, person: &str, question: &str) -> String {
+    pub(crate) async fn ask(&self, person: &str, question: &str) -> String {
         let new = self.get("/en/requests/new").await;
         let filled = [
             ("id", new.field("id").expect("it has one")),

@@ -89,7 +89,7 @@ async fn prepare(desk: &Desk) -> Prepared {
     let mut notices = BTreeMap::new();
     // One after the other: they are known by the order in which they came.
     for (before, notice) in [visible, hidden].into_iter().enumerate() {
-        kela.send(&notice, &keys, PATIENCE, None).await.expect("it is accepted");
+        kela.send(&notice, &keys, PATIENCE).await.expect("it is accepted");
         eventually(PATIENCE, async || {
             notices = linked(&vaino, "/notices", "/notices/").await;
             notices.len() == before + 1

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, io};
 
 use airut_client::{FetchError, Fetching};
+use airut_telemetry::Traced;
 use airut_wire::v1::FetchDocumentRequest;
 use axum::{
     body::Body,
@@ -15,6 +16,7 @@ use http::{
     header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_FRAME_OPTIONS},
 };
 use serde::Deserialize;
+use tracing::Span;
 
 use super::{PATIENCE, arrived};
 use crate::{
@@ -113,13 +115,14 @@ pub(in crate::page) async fn all(
     }
     let (reader, writer) = tokio::io::duplex(256 * 1024);
     let caller = caller.clone();
-    tokio::spawn(async move {
+    let making = async move {
         if let Err(cause) = zipped(&caller, items, writer).await {
             // The archive ends without its directory, so that nobody takes it for whole.
             tracing::warn!(%cause, "an archive of documents broke off");
         }
         drop(room);
-    });
+    };
+    tokio::spawn(making.traced(Span::current()));
     let body = Body::from_stream(tokio_util::io::ReaderStream::new(reader));
     Ok(download(&format!("{request_id}.zip"), "application/zip", body))
 }

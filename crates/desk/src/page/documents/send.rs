@@ -356,7 +356,7 @@ async fn send_one(caller: &Caller, together: &Together, mut upload: Upload, obje
     let named = format!("document/{}/{document_id}", office.id);
     let entered = office.enter(&caller.official, Action::SentDocument, &named, about).await;
     let entry = entered.map_err(|_| unreachable())?;
-    let sending = office.client.send_document(&metadata, &mut upload.file, &office.keys, PATIENCE, None, |_| {});
+    let sending = office.client.send_document(&metadata, &mut upload.file, &office.keys, PATIENCE, |_| {});
     match sending.await {
         Ok(receipt) => {
             let position = receipt.statement.place();
