@@ -12,7 +12,7 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use comfy_table::{ContentArrangement, Table, presets};
 
-use crate::cli::{Exit, Output};
+use crate::terminal::{Exit, Output};
 
 /// Options of every command that calls the exchange.
 #[derive(Clone, Debug, Args)]

@@ -1,36 +1,17 @@
-//! The command line: what there is, and what each exit status means.
+//! The command line: what there is.
 
 use std::{
-    fmt,
     io::{self, Write},
-    path::PathBuf,
     process::ExitCode,
 };
 
-use airut_exchange::Catalogue;
-use anyhow::Context;
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use clap::{Parser, Subcommand};
 
 use crate::{
-    collect, config, config::Role, dev, document, health, keys, node::Node, once, partner, partners, query, request,
-    send, track, verify,
+    collect, dev, document, health, keys, once, partner, query, request, send, serve,
+    terminal::{Exit, fault},
+    track, verify,
 };
-
-/// Exit statuses, besides 0 for success.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
-    /// Something went wrong inside.
-    Fault = 1,
-    /// The command line or the configuration is at fault (as clap has it).
-    Usage = 2,
-    /// The exchange refused: no right, bad input, wrong state. Trying again does not help.
-    Refused = 3,
-    /// Not reachable, or no answer in time. Trying again may help.
-    Unavailable = 4,
-    /// What was verified is not right.
-    NotVerified = 5,
-}
 
 /// A message exchange between public organisations.
 ///
@@ -47,7 +28,7 @@ enum Command {
     /// Run a whole exchange on this machine, with throwaway certificates and synthetic persons.
     Dev(dev::Options),
     /// Run roles from a configuration file.
-    Serve(ServeOptions),
+    Serve(serve::Options),
     /// Ask for a person's benefits.
     Query(query::Options),
     /// Ask whether an exchange serves.
@@ -84,35 +65,6 @@ enum Command {
     Config(ConfigCommand),
 }
 
-#[derive(Debug, Args)]
-struct ServeOptions {
-    /// The configuration file.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The roles to run, instead of the file's.
-    #[arg(long, value_delimiter = ',')]
-    roles: Vec<RoleName>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum RoleName {
-    Gateway,
-    Ledger,
-    Desk,
-    Register,
-}
-
-impl From<RoleName> for Role {
-    fn from(name: RoleName) -> Self {
-        match name {
-            RoleName::Gateway => Self::Gateway,
-            RoleName::Ledger => Self::Ledger,
-            RoleName::Desk => Self::Desk,
-            RoleName::Register => Self::Register,
-        }
-    }
-}
-
 #[derive(Debug, Subcommand)]
 enum LedgerCommand {
     /// Verify a data directory offline, while no process has it open.
@@ -122,17 +74,7 @@ enum LedgerCommand {
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
     /// Check a configuration file and the environment over it; reports every fault at once.
-    Check(ServeOptions),
-}
-
-/// How results are printed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Output {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object.
-    Json,
+    Check(serve::Options),
 }
 
 /// Runs the command line and returns the process's exit status.
@@ -158,7 +100,7 @@ async fn run(command: Command) -> Outcome {
     match command {
         Command::Dev(options) if options.once => once::run(&options).await,
         Command::Dev(options) => dev::run(&options).await.map_err(fault),
-        Command::Serve(options) => serve(&options).await,
+        Command::Serve(options) => serve::run(&options).await,
         Command::Query(options) => query::run(&options).await,
         Command::Health(options) => health::run(&options).await,
         Command::Send(options) => send::run(&options).await,
@@ -172,117 +114,8 @@ async fn run(command: Command) -> Outcome {
         Command::Partner(command) => partner::run(&command).await,
         Command::Ledger(LedgerCommand::Verify(options)) => verify::run(&options).await,
         Command::Keys(command) => keys::run(&command).await,
-        Command::Config(ConfigCommand::Check(options)) => check(&options),
+        Command::Config(ConfigCommand::Check(options)) => serve::check(&options),
     }
-}
-
-pub(crate) fn fault(cause: anyhow::Error) -> (Exit, anyhow::Error) {
-    (Exit::Fault, cause)
-}
-
-fn load(options: &ServeOptions) -> Result<config::Config, (Exit, anyhow::Error)> {
-    let roles: Vec<Role> = options.roles.iter().copied().map(Role::from).collect();
-    config::load(options.config.as_deref(), std::env::vars(), &roles)
-        .map_err(|faults| (Exit::Usage, anyhow::Error::new(faults)))
-}
-
-fn check(options: &ServeOptions) -> Outcome {
-    let config = load(options)?;
-    if config.roles.contains(&Role::Gateway) {
-        let usage = |faults| (Exit::Usage, anyhow::Error::new(config::Faults(faults)));
-        let partners = partners::read(&config.partners).map_err(usage)?;
-        let catalogue = Catalogue::load(&config.message_types).map_err(usage)?;
-        let dangling = partners::dangling(&partners, catalogue.types());
-        if !dangling.is_empty() {
-            return Err(usage(dangling));
-        }
-    }
-    let roles: Vec<&str> = config.roles.iter().map(|role| role.name()).collect();
-    print(format_args!("the configuration is good: {} on {}", roles.join(", "), config.listen)).map_err(fault)
-}
-
-async fn serve(options: &ServeOptions) -> Outcome {
-    let config = load(options)?;
-    let telemetry = start_telemetry(&config).map_err(fault)?;
-    let mut signals = Signals::listen().map_err(fault)?;
-    let started = tokio::select! {
-        started = Node::start(&config) => started,
-        // Nothing was promised to anybody yet.
-        () = signals.received() => return Ok(()),
-    };
-    let mut node = started.map_err(fault)?;
-    if let Some(address) = telemetry.metrics_address {
-        say(format_args!("metrics on http://{address}/metrics"));
-    }
-    match node.address {
-        Some(address) => say(format_args!("ready on {address}")),
-        None => say("ready"),
-    }
-
-    let result = until_stopped(&mut node, signals).await;
-    node.stop().await;
-    telemetry.flush();
-    result.map_err(fault)
-}
-
-/// The signals to stop in good order. Listened for from before the process says that it is ready: one that came in between
-/// would end it on the spot.
-pub(crate) struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    pub(crate) fn listen() -> anyhow::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    /// The next of them.
-    pub(crate) async fn received(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-}
-
-/// Waits for the signal to stop, or for a reason that the process can not go on.
-pub(crate) async fn until_stopped(node: &mut Node, mut signals: Signals) -> anyhow::Result<()> {
-    tokio::select! {
-        () = signals.received() => Ok(()),
-        cause = node.failed() => Err(cause),
-    }
-}
-
-/// Sets up logs, traces and metrics for a process.
-pub(crate) fn start_telemetry(config: &config::Config) -> anyhow::Result<airut_telemetry::Telemetry> {
-    let roles: Vec<&str> = config.roles.iter().map(|role| role.name()).collect();
-    let logs = match config.telemetry.logs.as_str() {
-        "text" => airut_telemetry::LogFormat::Text,
-        _ => airut_telemetry::LogFormat::Json,
-    };
-    let settings = airut_telemetry::Settings {
-        service: format!("airut-{}", roles.join("-")),
-        logs,
-        filter: config.telemetry.filter.clone(),
-        otlp_endpoint: config.telemetry.otlp_endpoint.clone(),
-        metrics_listen: config.metrics_listen,
-    };
-    Ok(airut_telemetry::start(&settings)?)
-}
-
-/// Prints a command's result. A reader who has seen enough, as `head` does, is no fault; a result that could not be written is.
-pub(crate) fn print(result: impl fmt::Display) -> anyhow::Result<()> {
-    match writeln!(io::stdout(), "{result}") {
-        Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => Err(cause).context("standard output"),
-        Ok(()) | Err(_) => Ok(()),
-    }
-}
-
-/// Says how it stands to whoever may be listening. Nobody needs to be: `println!` would end the process instead, which has better
-/// things to do.
-pub(crate) fn say(line: impl fmt::Display) {
-    drop(writeln!(io::stdout(), "{line}"));
 }
 
 fn fail(exit: Exit, cause: &anyhow::Error) -> ExitCode {

@@ -27,8 +27,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     caller::{Caller, refused},
-    cli::{Exit, Output, Signals, fault},
     lines,
+    terminal::{Exit, Output, Signals, fault},
 };
 
 /// The exit status by which a command says: not now (EX_TEMPFAIL of sysexits.h).

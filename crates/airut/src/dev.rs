@@ -22,13 +22,13 @@ use anyhow::Context;
 use clap::Args;
 
 use crate::{
-    cli,
     config::{
         self, Config, DocumentsConfig, Keys, LedgerConfig, LogConfig, RegisterConfig, Role, TelemetryConfig, Tls,
     },
     magic::{self, Magic},
     node::Node,
-    partners,
+    partners, serve,
+    terminal::{Signals, print, say},
 };
 
 /// Seed and number of the synthetic persons: the same for everybody, so that examples can be repeated.
@@ -281,12 +281,12 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     if options.prepare {
         let layout = Layout::prepare(&options.data)?;
         layout.name_server(&options.server_name)?;
-        return cli::print(format_args!("{} is laid out", layout.dir.display()));
+        return print(format_args!("{} is laid out", layout.dir.display()));
     }
     let layout = Layout::prepare_with_magic(&options.data)?;
     let config = layout.config(options);
-    let telemetry = cli::start_telemetry(&config)?;
-    let mut signals = cli::Signals::listen()?;
+    let telemetry = serve::start_telemetry(&config)?;
+    let mut signals = Signals::listen()?;
     let mut node = tokio::select! {
         started = Node::start(&config) => started?,
         () = signals.received() => return Ok(()),
@@ -296,10 +296,10 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     }
     let server = node.address.context("a gateway is among the roles")?.to_string();
     let magic = Magic::start(&server, layout.dir()).await?;
-    cli::say(welcome(&layout, &node, telemetry.metrics_address));
-    cli::say("ready");
-    let result = cli::until_stopped(&mut node, signals).await;
-    cli::say("stopping");
+    say(welcome(&layout, &node, telemetry.metrics_address));
+    say("ready");
+    let result = serve::until_stopped(&mut node, signals).await;
+    say("stopping");
     magic.stop().await;
     node.stop().await;
     telemetry.flush();

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{
     caller::{Caller, refused, table, word},
-    cli::{Exit, Output, fault, print},
+    terminal::{Exit, Output, fault, print},
 };
 
 /// What to do with documents.

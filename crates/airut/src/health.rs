@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{
     caller::{Caller, refused},
-    cli::{self, Exit, Output, fault},
+    terminal::{Exit, Output, fault, print},
 };
 
 /// What a process may serve. One that runs a single role has only that role's.
@@ -31,7 +31,7 @@ pub(crate) async fn run(options: &Options) -> Result<(), (Exit, anyhow::Error)> 
         }
     }
     let serving = !told.is_empty() && told.iter().all(|(_, serves)| *serves);
-    cli::print(match caller.output {
+    print(match caller.output {
         Output::Text => to_text(&told),
         Output::Json => {
             let services = told.iter().map(|(service, serves)| json!({"service": service, "serving": serves}));

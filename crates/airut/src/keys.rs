@@ -17,9 +17,9 @@ use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::{Value, json};
 
 use crate::{
-    cli::{self, Exit, Output, fault},
     config,
     dev::Layout,
+    terminal::{Exit, Output, fault, print},
 };
 
 /// What can be done with keys.
@@ -139,8 +139,8 @@ pub(crate) async fn run(command: &Command) -> Outcome<()> {
         Command::ForgetYear(options) => (&options.place, forget_year(options)?),
     };
     match place.output {
-        Output::Text => cli::print(told.text),
-        Output::Json => cli::print(told.json),
+        Output::Text => print(told.text),
+        Output::Json => print(told.json),
     }
     .map_err(fault)
 }

@@ -1,7 +1,8 @@
 //! Airut: one binary, any of its roles.
 //!
 //! `config` says what to run, `node` runs it, `dev` makes a whole exchange with throwaway certificates out of nothing; all
-//! three start through the same code. `cli` is the command line.
+//! three start through the same code. `cli` is the command line; `terminal` is what every
+//! command has in common with it.
 
 pub mod cli;
 pub mod config;
@@ -22,5 +23,7 @@ mod partner;
 mod query;
 mod request;
 mod send;
+mod serve;
+mod terminal;
 mod track;
 mod verify;

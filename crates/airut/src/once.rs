@@ -15,9 +15,10 @@ use anyhow::{Context, ensure};
 
 use crate::{
     caller,
-    cli::{self, Exit, fault, say},
     dev::{Layout, Options, register_connected},
     node::Node,
+    serve,
+    terminal::{Exit, fault, say},
     verify,
 };
 
@@ -27,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) async fn run(options: &Options) -> Result<(), (Exit, anyhow::Error)> {
     let layout = Layout::prepare_with_magic(&options.data).map_err(fault)?;
     let config = layout.config(options);
-    let telemetry = cli::start_telemetry(&config).map_err(fault)?;
+    let telemetry = serve::start_telemetry(&config).map_err(fault)?;
     let node = Node::start(&config).await.map_err(fault)?;
     let told = tell(&layout, &node).await;
     node.stop().await;

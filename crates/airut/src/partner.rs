@@ -21,8 +21,8 @@ use serde_json::{Value, json};
 
 use crate::{
     caller::{Caller, refused},
-    cli::{self, Exit, Output, fault},
     partners,
+    terminal::{Exit, Output, fault, print},
 };
 
 /// As many partners are asked for at once.
@@ -97,17 +97,17 @@ type Outcome<T> = Result<T, (Exit, anyhow::Error)>;
 pub(crate) async fn run(command: &Command) -> Outcome<()> {
     let (caller, partner) = match command {
         Command::Own(caller) => {
-            return told_own(&own(caller).await?, caller.output).and_then(cli::print).map_err(fault);
+            return told_own(&own(caller).await?, caller.output).and_then(print).map_err(fault);
         }
         Command::List(caller) => {
-            return told_all(&list(caller).await?, caller.output).and_then(cli::print).map_err(fault);
+            return told_all(&list(caller).await?, caller.output).and_then(print).map_err(fault);
         }
         Command::Apply(options) => (&options.caller, apply(options).await?),
         Command::Suspend(options) => (&options.caller, suspend(options).await?),
         Command::Revoke(options) => (&options.caller, revoke(options).await?),
         Command::RegisterCertificate(options) => (&options.caller, register(options).await?),
     };
-    told(&partner, caller.output).and_then(cli::print).map_err(fault)
+    told(&partner, caller.output).and_then(print).map_err(fault)
 }
 
 async fn own(caller: &Caller) -> Outcome<v1::GetSelfResponse> {

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::{
     caller::{Caller, refused},
-    cli::{self, Exit, Output, fault},
+    terminal::{Exit, Output, fault, print},
 };
 
 /// Options of `airut query`.
@@ -75,7 +75,7 @@ pub(crate) async fn run(options: &Options) -> Result<(), (Exit, anyhow::Error)> 
         Output::Json => to_json(&response).map(|json| json.to_string()),
         Output::Text => to_text(&response, airut_exchange::World::system().now().date()),
     };
-    told.and_then(cli::print).map_err(fault)
+    told.and_then(print).map_err(fault)
 }
 
 /// Has the call's span exported, if there is a place for it.

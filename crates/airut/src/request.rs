@@ -18,8 +18,8 @@ use shown::{as_json, rows, shown_json, shown_text, standing};
 
 use crate::{
     caller::{Caller, refused},
-    cli::{self, Exit, Output, fault, print},
     lines::moment,
+    terminal::{Exit, Output, Signals, fault, print},
 };
 
 /// No text is longer than this, whatever it is for.
@@ -210,7 +210,7 @@ async fn transfer(options: &Transfer) -> Outcome {
 async fn watch(options: &Watch) -> Outcome {
     let client = options.caller.connect().await?;
     let mut watch = client.watch_information_requests(&options.resume);
-    let mut signals = cli::Signals::listen().map_err(fault)?;
+    let mut signals = Signals::listen().map_err(fault)?;
     let mut told = 0;
     while options.count.is_none_or(|count| told < count) {
         let next = tokio::select! {

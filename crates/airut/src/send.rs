@@ -21,8 +21,8 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, BufReader};
 
 use crate::{
     caller::{Caller, Reason, refused, table},
-    cli::{Exit, Output, fault},
     lines,
+    terminal::{Exit, Output, fault},
 };
 
 /// A payload, or a line with its payload in base64, is not read beyond this size: the exchange takes no such message.

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use crate::{
     caller::{Caller, Reason, refused, table, word},
-    cli::{Exit, Output},
     lines::moment,
+    terminal::{Exit, Output},
 };
 
 /// As many dead letters are asked for at once.

@@ -9,8 +9,8 @@ use clap::Args;
 use serde_json::json;
 
 use crate::{
-    cli::{self, Exit, Output, fault},
     config::{self, LogConfig},
+    terminal::{Exit, Output, fault, print},
 };
 
 /// Options of `airut ledger verify`.
@@ -43,14 +43,14 @@ pub(crate) async fn run(options: &Options) -> Result<(), (Exit, anyhow::Error)> 
         Output::Text => to_text(&report),
         Output::Json => to_json(&report).to_string(),
     };
-    cli::print(told).map_err(fault)?;
+    print(told).map_err(fault)?;
     outcome(&report)
 }
 
 /// Verifies a data directory and tells the result, for people.
 pub(crate) async fn verify(data: &Path) -> Result<(), (Exit, anyhow::Error)> {
     let report = report(data, Outside::default()).await.map_err(fault)?;
-    cli::print(to_text(&report)).map_err(fault)?;
+    print(to_text(&report)).map_err(fault)?;
     outcome(&report)
 }
 

@@ -21,7 +21,7 @@ use tokio::{
 use super::Failed;
 use crate::{
     caller::{Caller, Reason, refused},
-    cli::{Exit, Output, fault, print},
+    terminal::{Exit, Output, fault, print},
 };
 
 /// Options of `airut document fetch`.

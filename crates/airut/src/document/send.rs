@@ -22,7 +22,7 @@ use tokio::{
 use super::Failed;
 use crate::{
     caller::{Caller, Reason, refused, table},
-    cli::{Exit, Output, fault, print},
+    terminal::{Exit, Output, fault, print},
 };
 
 /// Files are read in parts of so many bytes.

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::PATIENCE;
-use crate::cli::say;
+use crate::terminal::say;
 
 /// What it is.
 const TYPE: &str = "social-assistance-document";

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{PATIENCE, indent};
-use crate::{caller::table, cli::say};
+use crate::{caller::table, terminal::say};
 
 /// Who takes part.
 pub(super) struct Parties {

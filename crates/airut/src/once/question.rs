@@ -9,7 +9,7 @@ use airut_wire::v1;
 use anyhow::{Context, bail, ensure};
 
 use super::{PATIENCE, indent};
-use crate::{cli::say, query};
+use crate::{query, terminal::say};
 
 /// Rows of the answer that are shown.
 const ROWS: usize = 12;

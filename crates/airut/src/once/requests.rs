@@ -5,7 +5,7 @@ use airut_wire::v1::{self, InformationRequestKind, information_request_step::Act
 use anyhow::{Context, ensure};
 
 use super::{PATIENCE, indent};
-use crate::{caller::table, cli::say};
+use crate::{caller::table, terminal::say};
 
 /// Who takes part.
 pub(super) struct Parties<'a> {
