@@ -13,7 +13,10 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
-use crate::{settings::Settings, trace::TraceContext};
+use crate::{
+    settings::Settings,
+    trace::{TraceContext, Traced},
+};
 
 /// The port when none is given.
 const DEFAULT_PORT: u16 = 7443;
@@ -46,8 +49,8 @@ pub enum ConnectError {
 /// A partner's connection to the exchange. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Client {
-    pub(crate) channel: Channel,
-    pub(crate) trace: TraceContext,
+    channel: Channel,
+    trace: TraceContext,
 }
 
 impl Client {
@@ -83,6 +86,18 @@ impl Client {
     /// A client over an existing channel, which decides how it is connected.
     pub fn over(channel: Channel) -> Self {
         Self { channel, trace: TraceContext::default() }
+    }
+
+    /// The same connection, whose calls each tell the exchange their W3C trace context, which it continues. `current` is asked
+    /// for it by each call, in the task that makes the call.
+    #[must_use]
+    pub fn with_trace_context(&self, current: impl Fn() -> Option<String> + Send + Sync + 'static) -> Self {
+        Self { channel: self.channel.clone(), trace: TraceContext::told_by(current) }
+    }
+
+    /// The connection, for a call.
+    pub(crate) fn traced(&self) -> Traced {
+        Traced::new(self.channel.clone(), self.trace.clone())
     }
 }
 

@@ -9,14 +9,19 @@ use tonic::{
     transport::Channel,
 };
 
-use crate::connect::Client;
-
 /// The connection, with each call's trace context.
 pub(crate) type Traced = InterceptedService<Channel, TraceContext>;
 
 /// What tells the trace context of the call that is about to be made; nothing tells none.
 #[derive(Clone, Default)]
 pub(crate) struct TraceContext(Option<Arc<dyn Fn() -> Option<String> + Send + Sync>>);
+
+impl TraceContext {
+    /// That which this tells when it is asked.
+    pub(crate) fn told_by(current: impl Fn() -> Option<String> + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(current)))
+    }
+}
 
 impl fmt::Debug for TraceContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -32,19 +37,5 @@ impl Interceptor for TraceContext {
             request.metadata_mut().insert("traceparent", context);
         }
         Ok(request)
-    }
-}
-
-impl Client {
-    /// The same connection, whose calls each tell the exchange their W3C trace context, which it continues. `current` is asked
-    /// for it by each call, in the task that makes the call.
-    #[must_use]
-    pub fn with_trace_context(&self, current: impl Fn() -> Option<String> + Send + Sync + 'static) -> Self {
-        Self { channel: self.channel.clone(), trace: TraceContext(Some(Arc::new(current))) }
-    }
-
-    /// The connection, for a call.
-    pub(crate) fn traced(&self) -> Traced {
-        InterceptedService::new(self.channel.clone(), self.trace.clone())
     }
 }
