@@ -12,14 +12,12 @@ mod seal;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{path::Path, sync::Arc};
 
 use airut_domain::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
 
 pub(crate) use access::{Access, Action, End, Looked, Sealed};
 pub(crate) use feedback::Feedback;
@@ -94,19 +92,17 @@ impl Store {
         Ok(Self { file: Arc::new(Mutex::new(file)), key: Arc::new(key) })
     }
 
-    /// Does something with the file away from the runtime's own threads: it may wait for the disk.
+    /// Does something with the file away from the runtime's own threads: it may wait for the disk. Whoever waits for others takes up no thread.
+    ///
+    /// Cancel safe: when dropped, nothing was done, or all of it will be.
     async fn with<T, F>(&self, work: F) -> Result<T, Error>
     where
         T: Send + 'static,
         F: FnOnce(&mut Connection, &SealingKey) -> Result<T, Error> + Send + 'static,
     {
-        let store = self.clone();
-        let done = tokio::task::spawn_blocking(move || work(&mut store.connection(), &store.key)).await;
+        let (mut file, key) = (Arc::clone(&self.file).lock_owned().await, Arc::clone(&self.key));
+        let done = tokio::task::spawn_blocking(move || work(&mut file, &key)).await;
         done.map_err(|_| Error::Stopped)?
-    }
-
-    fn connection(&self) -> MutexGuard<'_, Connection> {
-        self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Claims an object for an official. What somebody else has claimed stays theirs, unless it is taken over.
