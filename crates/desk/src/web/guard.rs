@@ -2,7 +2,7 @@
 //!
 //! Nothing here depends on a page's own care. A page that is for officials takes a `Caller`, and without a session there is none.
 
-use std::time::Instant;
+use std::{panic::resume_unwind, time::Instant};
 
 use airut_telemetry::{Traced, span};
 use askama::Template;
@@ -25,6 +25,7 @@ use super::{
     fault::Fault,
     form::Fields,
     frame::Frame,
+    serve::Place,
     visit::{SESSION, Visit, cookie},
 };
 use crate::{desk::Desk, language::Language, session::Draft};
@@ -62,13 +63,23 @@ struct FaultPage {
     retry: bool,
 }
 
-/// Sees to a request and its answer.
+/// Sees to a request and its answer. What has begun is done to its end, whoever hangs up meanwhile: otherwise the exchange may have done what the desk does not
+/// know of.
 pub(crate) async fn guard(State(desk): State<Desk>, request: Request, next: Next) -> Response {
     let began = Instant::now();
     let visit = visit(&desk, request.uri(), request.headers());
     let page = page_of(&visit);
     let span = page.map_or_else(Span::none, |_| span_of(&visit, &request));
-    let (mut response, fault) = answer(&desk, &visit, request, next).traced(span.clone()).await;
+    let place = request.extensions().get::<Place>().cloned();
+    let answering = answer(desk.clone(), visit, request, next).traced(span.clone());
+    let answered = tokio::spawn(async move {
+        let _place = place;
+        answering.await
+    });
+    let (mut response, fault) = answered.await.unwrap_or_else(|cause| {
+        let panic = cause.try_into_panic();
+        resume_unwind(panic.unwrap_or_else(|_| Box::new("the process ends")))
+    });
     span::shown(&span, response.status(), fault);
     harden(&desk, response.headers_mut());
     if let Some(page) = page {
@@ -78,12 +89,12 @@ pub(crate) async fn guard(State(desk): State<Desk>, request: Request, next: Next
 }
 
 /// The answer, and what was at fault if anything was.
-async fn answer(desk: &Desk, visit: &Visit, mut request: Request, next: Next) -> (Response, Option<&'static str>) {
+async fn answer(desk: Desk, visit: Visit, mut request: Request, next: Next) -> (Response, Option<&'static str>) {
     let (uri, method) = (request.uri().clone(), request.method().clone());
     let mut response = if changes(&method) && !desk.is_own_origin(request.headers()) {
         Fault::Forged.into_response()
     } else if changes(&method) && visit.visitor.is_none() && visit.cookie.is_some() {
-        keep_draft(desk, visit, request, next).await
+        keep_draft(&desk, &visit, request, next).await
     } else {
         request.extensions_mut().insert(visit.clone());
         next.run(request).await
@@ -99,7 +110,7 @@ async fn answer(desk: &Desk, visit: &Visit, mut request: Request, next: Next) ->
     };
     let is_page = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
     match response.extensions_mut().remove::<Fault>().or(plain.filter(|_| !is_page)) {
-        Some(fault) => (show(visit, &fault, &method, &uri), Some(fault.key())),
+        Some(fault) => (show(&visit, &fault, &method, &uri), Some(fault.key())),
         None => (response, None),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
-use axum::Router;
+use axum::{Extension, Router, middleware::AddExtension};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
@@ -13,13 +13,19 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tower::Layer;
 
 /// So many connections at once; further ones wait to be accepted.
 const MOST_CONNECTIONS: usize = 2048;
+
+/// A connection's place among them, which each of its requests has as an extension. What still works for a connection that is gone
+/// keeps its place.
+#[derive(Clone, Debug)]
+pub(crate) struct Place(#[expect(dead_code, reason = "it is held")] Arc<OwnedSemaphorePermit>);
 
 /// A handshake, and the head of a request, may take so long.
 const SLOWEST: Duration = Duration::from_secs(10);
@@ -56,12 +62,15 @@ pub(crate) fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, Tl
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
+type Service = AddExtension<Router, Place>;
+
 /// Serves until told to stop, then for a while what is under way.
 pub(crate) async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, router: Router, stop: CancellationToken) {
     let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     let graceful = Arc::new(GracefulShutdown::new());
     loop {
         let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
+        let place = Place(Arc::new(place));
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
             accepted = listener.accept() => accepted,
@@ -74,12 +83,11 @@ pub(crate) async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, route
                 continue;
             }
         };
-        let (tls, router, watcher) = (tls.clone(), router.clone(), graceful.watcher());
+        let (tls, service, watcher) = (tls.clone(), Extension(place).layer(router.clone()), graceful.watcher());
         tokio::spawn(async move {
-            if let Err(cause) = connection(stream, tls, router, watcher).await {
+            if let Err(cause) = connection(stream, tls, service, watcher).await {
                 tracing::debug!(%cause, %peer, "a connection ended");
             }
-            drop(place);
         });
     }
     drop(listener);
@@ -92,27 +100,27 @@ pub(crate) async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, route
 async fn connection(
     stream: TcpStream,
     tls: Option<TlsAcceptor>,
-    router: Router,
+    service: Service,
     watcher: hyper_util::server::graceful::Watcher,
 ) -> io::Result<()> {
     stream.set_nodelay(true)?;
     match tls {
-        None => http(stream, router, watcher).await,
+        None => http(stream, service, watcher).await,
         Some(tls) => {
             let stream = tokio::time::timeout(SLOWEST, tls.accept(stream)).await;
-            http(stream.map_err(|_| io::ErrorKind::TimedOut)??, router, watcher).await
+            http(stream.map_err(|_| io::ErrorKind::TimedOut)??, service, watcher).await
         }
     }
 }
 
-async fn http<S>(stream: S, router: Router, watcher: hyper_util::server::graceful::Watcher) -> io::Result<()>
+async fn http<S>(stream: S, service: Service, watcher: hyper_util::server::graceful::Watcher) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(SLOWEST).max_buf_size(64 * 1024);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(100).max_header_list_size(32 * 1024);
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)).into_owned();
+    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)).into_owned();
     watcher.watch(connection).await.map_err(io::Error::other)
 }
 

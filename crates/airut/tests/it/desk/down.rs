@@ -15,7 +15,7 @@ use airut_wire::v1::ListInformationRequestsRequest;
 use serde_json::json;
 
 use super::{
-    Official,
+    Official, Visitor,
     sign_in::{OwnDesk, keycloak},
 };
 use crate::support::{Data, Exchange, PATIENCE, airut, dev, persons};
@@ -150,6 +150,32 @@ pub(super) async fn desk_ahead(exchange: &Exchange, data: &Data, minutes: Arc<At
     };
     let ahead = move || now() + Duration::from_secs(60) * minutes.load(Ordering::Relaxed);
     Running::start(settings, Now::new(ahead)).await.expect("it starts")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_begun_is_done_to_its_end_whoever_hangs_up() {
+    let data = Data::new();
+    let exchange = Exchange::start(dev(data.path())).await;
+    let desk = desk_ahead(&exchange, &data, Arc::default()).await;
+    let aino = Visitor::at(desk.address(), "aino").await;
+    let filled = aino.question(&persons(data.path())[0], "What has been granted?").await;
+    let fields = filled.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let log = async || aino.get("/en/log").await.text();
+
+    // She goes while the exchange is asked.
+    signal(&exchange, "STOP");
+    let waits = aino.begin("/en/requests/new", &fields).await;
+    eventually(PATIENCE, async || log().await.contains("Sent an information request")).await;
+    drop(waits);
+    assert!(log().await.contains("<td><strong>"), "it has no end yet");
+    signal(&exchange, "CONT");
+
+    // The exchange has it, the log how it ended, and the desk the case that only the form told.
+    let request = format!("/en/requests/kela/{}", filled[0].1);
+    eventually(PATIENCE, async || aino.get("/en/requests?tab=all").await.text().contains(&request)).await;
+    eventually(PATIENCE, async || !log().await.contains("<td><strong>")).await;
+    eventually(PATIENCE, async || aino.get(&request).await.text().contains("TT-118")).await;
+    desk.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -188,6 +188,22 @@ impl Visitor {
 
     /// Says just this, with the cookie where there is one.
     pub(crate) async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        let said = self.said(method, path, headers, body);
+        let answered = timeout(PATIENCE, exchange(self.address, said)).await;
+        answered.unwrap_or_else(|_| panic!("{method} {path} is not answered"))
+    }
+
+    /// Sends a form as [`post`](Self::post) does, and does not wait for the answer.
+    async fn begin(&self, path: &str, fields: &[(&str, &str)]) -> TcpStream {
+        let fields = [&[("csrf", self.csrf.as_str())], fields].concat();
+        let origin = format!("http://{}", self.address);
+        let said = self.said("POST", path, &[("origin", &origin), FORM], form(&fields).as_bytes());
+        let mut stream = TcpStream::connect(self.address).await.expect("the desk listens");
+        stream.write_all(&said).await.expect("it is sent");
+        stream
+    }
+
+    fn said(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
         let Self { address, cookie, .. } = self;
         // 1.0: the answer comes in one piece and ends with the connection.
         let mut head = format!("{method} {path} HTTP/1.0\r\nhost: {address}\r\ncontent-length: {}\r\n", body.len());
@@ -195,15 +211,20 @@ impl Visitor {
             head.push_str(&format!("cookie: {COOKIE}={cookie}\r\n"));
         }
         headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
-        let said = [head.as_bytes(), b"\r\n", body].concat();
-        let answered = timeout(PATIENCE, exchange(*address, said)).await;
-        answered.unwrap_or_else(|_| panic!("{method} {path} is not answered"))
+        [head.as_bytes(), b"\r\n", body].concat()
     }
 
     /// Asks Pirkanmaa about a person, as an official of Kela; gives where the request is.
     pub(crate) async fn ask(&self, person: &str, question: &str) -> String {
+        let filled = self.question(person, question).await;
+        let filled = filled.each_ref().map(|(name, value)| (*name, value.as_str()));
+        place_of(&self.post("/en/requests/new", &filled).await)
+    }
+
+    /// The form for a new request, filled in, with its id first.
+    async fn question(&self, person: &str, question: &str) -> [(&'static str, String); 10] {
         let new = self.get("/en/requests/new").await;
-        let filled = [
+        [
             ("id", new.field("id").expect("it has one")),
             ("responder", "pirkanmaa".to_owned()),
             ("kind", "kind-assistance-report".to_owned()),
@@ -214,9 +235,7 @@ impl Visitor {
             ("unit", new.field("unit").expect("it has one")),
             ("telephone", new.field("telephone").expect("it has one")),
             ("step", "send".to_owned()),
-        ];
-        let filled = filled.each_ref().map(|(name, value)| (*name, value.as_str()));
-        place_of(&self.post("/en/requests/new", &filled).await)
+        ]
     }
 
     /// Does something with a request, with these fields beside those that the form begins with.
