@@ -3,24 +3,26 @@
 //! `AIRUT__TLS__KEY=/run/secrets/key` sets `key` in `[tls]`. Values are read as TOML where they are TOML, else as text.
 
 pub(crate) mod desk;
+mod faults;
+mod log;
+mod read;
+mod store;
 
 use std::{
     collections::BTreeSet,
-    fmt, fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use airut_exchange::{Catalogue, Retention, Scan};
-use airut_log::{KafkaCertificate, KafkaSettings, KafkaTls};
-use airut_store::{ObjectName, S3Settings, Settings as StoreSettings};
+use airut_log::KafkaSettings;
+use airut_store::Settings as StoreSettings;
 use serde::Deserialize;
 
+pub use self::faults::Faults;
+use self::faults::{address, files, readable, required};
 use crate::partners;
-
-/// The prefix of environment variables.
-const PREFIX: &str = "AIRUT__";
 
 /// What to run, checked.
 #[derive(Clone, Debug)]
@@ -111,6 +113,15 @@ pub struct Tls {
     pub crls: Vec<PathBuf>,
 }
 
+impl Tls {
+    fn check(&self, faults: &mut Vec<String>) {
+        readable(faults, "tls.certificate", &self.certificate);
+        readable(faults, "tls.key", &self.key);
+        files(faults, "tls.client_cas", &self.client_cas);
+        files(faults, "tls.crls", &self.crls);
+    }
+}
+
 /// Secret keys.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -121,6 +132,13 @@ pub struct Keys {
     pub receipt: PathBuf,
     /// The keys of the ring that a ledger needs in a process without a gateway.
     pub edge: PathBuf,
+}
+
+impl Keys {
+    fn check_of_gateway(&self, faults: &mut Vec<String>) {
+        required(faults, "keys.ring", &self.ring);
+        required(faults, "keys.receipt", &self.receipt);
+    }
 }
 
 /// Documents.
@@ -146,6 +164,15 @@ impl DocumentsConfig {
         let timeout = Duration::from_secs(self.scan_timeout_seconds);
         (!self.scan_command.is_empty()).then(|| Scan { command: self.scan_command.clone(), timeout })
     }
+
+    fn check(&self, faults: &mut Vec<String>) {
+        if self.scan_command.first().is_some_and(String::is_empty) {
+            faults.push("documents.scan_command: must begin with a program".to_owned());
+        }
+        if !(1..=3600).contains(&self.scan_timeout_seconds) {
+            faults.push("documents.scan_timeout_seconds: must be 1 to 3600".to_owned());
+        }
+    }
 }
 
 /// The ledger.
@@ -159,6 +186,14 @@ pub struct LedgerConfig {
 impl Default for LedgerConfig {
     fn default() -> Self {
         Self { origin: "airut.example/ledger".to_owned() }
+    }
+}
+
+impl LedgerConfig {
+    fn check(&self, faults: &mut Vec<String>) {
+        if self.origin.trim().is_empty() || self.origin.chars().any(char::is_whitespace) {
+            faults.push("ledger.origin: must be a name without spaces".to_owned());
+        }
     }
 }
 
@@ -187,6 +222,20 @@ impl Default for RegisterConfig {
     }
 }
 
+impl RegisterConfig {
+    fn check(&self, beside_gateway: bool, faults: &mut Vec<String>) {
+        readable(faults, "register.ca", &self.ca);
+        readable(faults, "register.certificate", &self.certificate);
+        readable(faults, "register.key", &self.key);
+        if self.server.is_none() && !beside_gateway {
+            faults.push("register.server: is required where the gateway is another process".to_owned());
+        }
+        if !(1..=1_000_000).contains(&self.persons) {
+            faults.push("register.persons: must be 1 to 1000000".to_owned());
+        }
+    }
+}
+
 /// Logs and traces.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -205,6 +254,15 @@ impl Default for TelemetryConfig {
     }
 }
 
+impl TelemetryConfig {
+    fn check(&self, faults: &mut Vec<String>) {
+        if !["json", "text"].contains(&self.logs.as_str()) {
+            faults.push(format!("telemetry.logs: must be json or text, and is {}", self.logs));
+        }
+    }
+}
+
+/// The file as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Raw {
@@ -212,11 +270,11 @@ struct Raw {
     listen: String,
     metrics_listen: Option<String>,
     data: PathBuf,
-    log: RawLog,
+    log: log::RawLog,
     tls: Tls,
     keys: Keys,
-    store: RawStore,
-    retention: RawRetention,
+    store: store::RawStore,
+    retention: store::RawRetention,
     partners: PathBuf,
     message_types: Option<PathBuf>,
     documents: DocumentsConfig,
@@ -233,11 +291,11 @@ impl Default for Raw {
             listen: "127.0.0.1:7443".to_owned(),
             metrics_listen: None,
             data: PathBuf::new(),
-            log: RawLog::default(),
+            log: log::RawLog::default(),
             tls: Tls::default(),
             keys: Keys::default(),
-            store: RawStore::default(),
-            retention: RawRetention::default(),
+            store: store::RawStore::default(),
+            retention: store::RawRetention::default(),
             partners: PathBuf::new(),
             message_types: None,
             documents: DocumentsConfig::default(),
@@ -249,99 +307,6 @@ impl Default for Raw {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RawLog {
-    engine: String,
-    path: Option<PathBuf>,
-    kafka: RawKafka,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RawKafka {
-    brokers: Vec<String>,
-    ca: Option<PathBuf>,
-    certificate: Option<PathBuf>,
-    key: Option<PathBuf>,
-    replication: u16,
-    min_in_sync: u16,
-}
-
-impl Default for RawKafka {
-    fn default() -> Self {
-        let KafkaSettings { replication, min_in_sync, .. } = KafkaSettings::at([""]);
-        Self { brokers: Vec::new(), ca: None, certificate: None, key: None, replication, min_in_sync }
-    }
-}
-
-impl Default for RawLog {
-    fn default() -> Self {
-        Self { engine: "embedded".to_owned(), path: None, kafka: RawKafka::default() }
-    }
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RawStore {
-    directory: Option<PathBuf>,
-    s3: Option<RawS3>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RawS3 {
-    endpoint: String,
-    bucket: String,
-    region: String,
-    access_key: PathBuf,
-    secret_key: PathBuf,
-    prefix: String,
-    ca: Option<PathBuf>,
-}
-
-impl Default for RawS3 {
-    fn default() -> Self {
-        Self {
-            endpoint: String::new(),
-            bucket: String::new(),
-            region: "us-east-1".to_owned(),
-            access_key: PathBuf::new(),
-            secret_key: PathBuf::new(),
-            prefix: String::new(),
-            ca: None,
-        }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RawRetention {
-    query_days: u16,
-    message_days: u16,
-    request_days: u16,
-}
-
-impl Default for RawRetention {
-    fn default() -> Self {
-        let Retention { query_days, message_days, request_days } = Retention::default();
-        Self { query_days, message_days, request_days }
-    }
-}
-
-/// Everything that is wrong with a configuration.
-#[derive(Debug)]
-pub struct Faults(pub Vec<String>);
-
-impl fmt::Display for Faults {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the configuration has {} fault(s)", self.0.len())?;
-        self.0.iter().try_for_each(|fault| write!(f, "\n  {fault}"))
-    }
-}
-
-impl std::error::Error for Faults {}
-
 /// Reads the file, the environment over it, and checks the whole.
 ///
 /// # Errors
@@ -351,79 +316,9 @@ pub fn load(
     environment: impl Iterator<Item = (String, String)>,
     roles: &[Role],
 ) -> Result<Config, Faults> {
-    let mut table = match file {
-        None => toml::Table::new(),
-        Some(path) => {
-            let text = fs::read_to_string(path).map_err(|cause| one(format!("{}: {cause}", path.display())))?;
-            text.parse().map_err(|cause| one(format!("{}: {cause}", path.display())))?
-        }
-    };
     let mut faults = Vec::new();
-    for (name, text) in environment {
-        if let Some(name) = name.strip_prefix(PREFIX) {
-            let keys: Vec<String> = name.split("__").map(str::to_lowercase).collect();
-            if let Err(fault) = set(&mut table, &keys, value(&text)) {
-                faults.push(format!("{PREFIX}{name}: {fault}"));
-            }
-        }
-    }
-    let raw = raw(&table, &mut faults);
+    let raw = read::read(file, environment, &mut faults)?;
     check(raw, roles, faults)
-}
-
-fn one(fault: String) -> Faults {
-    Faults(vec![fault.trim_end().to_owned()])
-}
-
-/// Reads each setting by itself: of a table as a whole only the first fault would be told.
-fn raw(table: &toml::Table, faults: &mut Vec<String>) -> Raw {
-    let mut good = toml::Table::new();
-    for (keys, value) in settings(table, &[]) {
-        let mut alone = toml::Table::new();
-        let single = set(&mut alone, &keys, value.clone()).and_then(|()| Raw::deserialize(alone).map_err(first_line));
-        match single.and_then(|_| set(&mut good, &keys, value)) {
-            Ok(()) => {}
-            Err(fault) => faults.push(format!("{}: {fault}", keys.join("."))),
-        }
-    }
-    Raw::deserialize(good).expect("each setting is good by itself")
-}
-
-fn first_line(cause: toml::de::Error) -> String {
-    cause.message().lines().next().unwrap_or_default().to_owned()
-}
-
-/// Every value in a table and the tables in it, with the keys that lead to it. An empty table is a value.
-fn settings(table: &toml::Table, above: &[String]) -> Vec<(Vec<String>, toml::Value)> {
-    let mut settings = Vec::new();
-    for (key, value) in table {
-        let keys = [above, std::slice::from_ref(key)].concat();
-        match value.as_table().filter(|inner| !inner.is_empty()) {
-            Some(inner) => settings.extend(self::settings(inner, &keys)),
-            None => settings.push((keys, value.clone())),
-        }
-    }
-    settings
-}
-
-/// The value of an environment variable: TOML where it is TOML, else text.
-fn value(text: &str) -> toml::Value {
-    let parsed = format!("v = {text}").parse::<toml::Table>().ok().and_then(|mut table| table.remove("v"));
-    parsed.unwrap_or_else(|| toml::Value::String(text.to_owned()))
-}
-
-fn set(table: &mut toml::Table, keys: &[String], value: toml::Value) -> Result<(), String> {
-    match keys {
-        [] => Err("names no setting".to_owned()),
-        [key] => {
-            table.insert(key.clone(), value);
-            Ok(())
-        }
-        [key, rest @ ..] => {
-            let inner = table.entry(key.clone()).or_insert_with(|| toml::Value::Table(toml::Table::new()));
-            set(inner.as_table_mut().ok_or_else(|| format!("{key} is not a table"))?, rest, value)
-        }
-    }
 }
 
 fn check(raw: Raw, roles: &[Role], mut faults: Vec<String>) -> Result<Config, Faults> {
@@ -439,57 +334,26 @@ fn check(raw: Raw, roles: &[Role], mut faults: Vec<String>) -> Result<Config, Fa
     // Beside the partners' directory, where there is one.
     let beside = raw.partners.file_name().map(|_| raw.partners.with_file_name("message-types"));
     let message_types = raw.message_types.or(beside).unwrap_or_default();
-    let log = log(raw.log, &raw.data, &roles, &mut faults);
+    let log = log::check(raw.log, &raw.data, &roles, &mut faults);
     let is_gateway = roles.contains(&Role::Gateway);
-    let store = store(raw.store, &raw.data, is_gateway.then_some(&log), &mut faults);
-    let retention = retention(&raw.retention, &mut faults);
-    if roles.contains(&Role::Gateway) || roles.contains(&Role::Ledger) {
-        readable(&mut faults, "tls.certificate", &raw.tls.certificate);
-        readable(&mut faults, "tls.key", &raw.tls.key);
-        files(&mut faults, "tls.client_cas", &raw.tls.client_cas);
-        files(&mut faults, "tls.crls", &raw.tls.crls);
+    let store = store::check(raw.store, &raw.data, is_gateway.then_some(&log), &mut faults);
+    let retention = store::retention(&raw.retention, &mut faults);
+    if is_gateway || roles.contains(&Role::Ledger) {
+        raw.tls.check(&mut faults);
     }
-    if roles.contains(&Role::Gateway) {
-        required(&mut faults, "keys.ring", &raw.keys.ring);
-        required(&mut faults, "keys.receipt", &raw.keys.receipt);
-        if !raw.partners.is_dir() {
-            faults.push(format!("partners: {} is not a directory", raw.partners.display()));
-        } else if let Err(found) = partners::read(&raw.partners) {
-            faults.extend(found.into_iter().map(|fault| format!("partners: {fault}")));
-        }
-        if message_types.as_os_str().is_empty() {
-            faults.push("message_types: a directory is required".to_owned());
-        } else if let Err(found) = Catalogue::load(&message_types) {
-            faults.extend(found.into_iter().map(|fault| format!("message_types: {fault}")));
-        }
-    }
-    if roles.contains(&Role::Ledger) && !roles.contains(&Role::Gateway) {
+    if is_gateway {
+        raw.keys.check_of_gateway(&mut faults);
+        check_definitions(&raw.partners, &message_types, &mut faults);
+    } else if roles.contains(&Role::Ledger) {
         required(&mut faults, "keys.edge", &raw.keys.edge);
     }
     if roles.contains(&Role::Register) {
-        readable(&mut faults, "register.ca", &raw.register.ca);
-        readable(&mut faults, "register.certificate", &raw.register.certificate);
-        readable(&mut faults, "register.key", &raw.register.key);
-        if raw.register.server.is_none() && !roles.contains(&Role::Gateway) {
-            faults.push("register.server: is required where the gateway is another process".to_owned());
-        }
-        if !(1..=1_000_000).contains(&raw.register.persons) {
-            faults.push("register.persons: must be 1 to 1000000".to_owned());
-        }
+        raw.register.check(is_gateway, &mut faults);
     }
     let desk = roles.contains(&Role::Desk).then(|| desk::check(raw.desk, &raw.data, is_gateway, &mut faults));
-    if raw.documents.scan_command.first().is_some_and(String::is_empty) {
-        faults.push("documents.scan_command: must begin with a program".to_owned());
-    }
-    if !(1..=3600).contains(&raw.documents.scan_timeout_seconds) {
-        faults.push("documents.scan_timeout_seconds: must be 1 to 3600".to_owned());
-    }
-    if raw.ledger.origin.trim().is_empty() || raw.ledger.origin.chars().any(char::is_whitespace) {
-        faults.push("ledger.origin: must be a name without spaces".to_owned());
-    }
-    if !["json", "text"].contains(&raw.telemetry.logs.as_str()) {
-        faults.push(format!("telemetry.logs: must be json or text, and is {}", raw.telemetry.logs));
-    }
+    raw.documents.check(&mut faults);
+    raw.ledger.check(&mut faults);
+    raw.telemetry.check(&mut faults);
     if !faults.is_empty() {
         return Err(Faults(faults));
     }
@@ -513,150 +377,17 @@ fn check(raw: Raw, roles: &[Role], mut faults: Vec<String>) -> Result<Config, Fa
     })
 }
 
-fn log(raw: RawLog, data: &Path, roles: &BTreeSet<Role>, faults: &mut Vec<String>) -> LogConfig {
-    match raw.engine.as_str() {
-        "embedded" => {
-            if roles.contains(&Role::Ledger) && !roles.contains(&Role::Gateway) {
-                faults.push("roles: the embedded log is one process's, so the ledger goes with a gateway".to_owned());
-            }
-            LogConfig::Embedded { path: raw.path.unwrap_or_else(|| data.join("log.sqlite")) }
-        }
-        "kafka" => LogConfig::Kafka(kafka(raw.kafka, faults)),
-        engine => {
-            faults.push(format!("log.engine: must be embedded or kafka, and is {engine}"));
-            LogConfig::Embedded { path: PathBuf::new() }
-        }
+/// The files that define partners and message types.
+fn check_definitions(partners: &Path, message_types: &Path, faults: &mut Vec<String>) {
+    if !partners.is_dir() {
+        faults.push(format!("partners: {} is not a directory", partners.display()));
+    } else if let Err(found) = partners::read(partners) {
+        faults.extend(found.into_iter().map(|fault| format!("partners: {fault}")));
     }
-}
-
-fn kafka(raw: RawKafka, faults: &mut Vec<String>) -> KafkaSettings {
-    if raw.brokers.is_empty() {
-        faults.push("log.kafka.brokers: at least one address is required, such as broker-1:9092".to_owned());
-    }
-    if raw.min_in_sync == 0 || raw.min_in_sync > raw.replication {
-        faults.push("log.kafka.min_in_sync: must be 1 to log.kafka.replication".to_owned());
-    }
-    for (name, file) in [("ca", &raw.ca), ("certificate", &raw.certificate), ("key", &raw.key)] {
-        file.iter().for_each(|file| readable(faults, &format!("log.kafka.{name}"), file));
-    }
-    let client = match (raw.certificate, raw.key) {
-        (Some(certificate), Some(key)) => Some(KafkaCertificate { certificate, key }),
-        (None, None) => None,
-        (Some(_), None) => {
-            faults.push("log.kafka.key: a file is required beside log.kafka.certificate".to_owned());
-            None
-        }
-        (None, Some(_)) => {
-            faults.push("log.kafka.certificate: a file is required beside log.kafka.key".to_owned());
-            None
-        }
-    };
-    if raw.ca.is_none() && client.is_some() {
-        faults.push("log.kafka.ca: a file is required beside log.kafka.certificate".to_owned());
-    }
-    let tls = raw.ca.map(|ca| KafkaTls { ca, client });
-    let (replication, min_in_sync) = (raw.replication, raw.min_in_sync);
-    KafkaSettings { tls, replication, min_in_sync, ..KafkaSettings::at(raw.brokers) }
-}
-
-/// A gateway's store. Without one in the configuration it is the directory `objects` among its own files, and that only where
-/// its log is its own as well: gateways that share a log must share their keys. Other roles have no use for it.
-fn store(raw: RawStore, data: &Path, gateways_log: Option<&LogConfig>, faults: &mut Vec<String>) -> StoreSettings {
-    let is_used = gateways_log.is_some();
-    match (raw.directory, raw.s3) {
-        (None, None) if matches!(gateways_log, Some(LogConfig::Kafka(_))) => {
-            faults.push("store: a directory or store.s3 is required, the same for every gateway of the log".to_owned());
-            StoreSettings::local("")
-        }
-        (Some(_), Some(_)) => {
-            faults.push("store.directory: either a directory or store.s3, not both".to_owned());
-            StoreSettings::local("")
-        }
-        (None, Some(s3)) => StoreSettings::S3(s3_settings(s3, is_used, faults)),
-        (directory, None) => {
-            let directory = directory.unwrap_or_else(|| data.join("objects"));
-            if is_used && !data.as_os_str().is_empty() && !directory.is_dir() {
-                faults.push(format!("store.directory: {} is not a directory", directory.display()));
-            }
-            StoreSettings::local(directory)
-        }
-    }
-}
-
-fn s3_settings(raw: RawS3, is_used: bool, faults: &mut Vec<String>) -> S3Settings {
-    let RawS3 { endpoint, bucket, region, access_key, secret_key, prefix, ca } = raw;
-    if is_used {
-        let is_tls = endpoint.starts_with("https://");
-        if !is_tls && !endpoint.starts_with("http://") {
-            faults.push(format!("store.s3.endpoint: must begin with https:// or http://, and is {endpoint:?}"));
-        }
-        if bucket.is_empty() {
-            faults.push("store.s3.bucket: a name is required".to_owned());
-        }
-        if !prefix.is_empty() && prefix.parse::<ObjectName>().is_err() {
-            faults.push("store.s3.prefix: must be segments with slashes between".to_owned());
-        }
-        if is_tls && ca.is_none() {
-            faults.push("store.s3.ca: a file is required where the endpoint is https".to_owned());
-        }
-        readable(faults, "store.s3.access_key", &access_key);
-        readable(faults, "store.s3.secret_key", &secret_key);
-        ca.iter().for_each(|file| readable(faults, "store.s3.ca", file));
-    }
-    S3Settings { endpoint, bucket, region, access_key, secret_key, prefix, ca }
-}
-
-fn retention(raw: &RawRetention, faults: &mut Vec<String>) -> Retention {
-    let RawRetention { query_days, message_days, request_days } = *raw;
-    let least = Retention::LEAST;
-    let mut at_least = |name: &str, days: u16, least: u16| {
-        if days < least {
-            faults.push(format!(
-                "retention.{name}: must be at least {least}, or what may still be disclosed could be lost"
-            ));
-        }
-    };
-    at_least("query_days", query_days, least.query_days);
-    at_least("message_days", message_days, least.message_days);
-    at_least("request_days", request_days, least.request_days);
-    Retention { query_days, message_days, request_days }
-}
-
-fn address(faults: &mut Vec<String>, name: &str, text: &str) -> SocketAddr {
-    text.parse().unwrap_or_else(|_| {
-        faults.push(format!("{name}: must be an address and a port, such as 127.0.0.1:7443, and is {text}"));
-        SocketAddr::from(([127, 0, 0, 1], 0))
-    })
-}
-
-fn required(faults: &mut Vec<String>, name: &str, path: &Path) {
-    if path.as_os_str().is_empty() {
-        faults.push(format!("{name}: a file is required"));
-    }
-}
-
-fn readable(faults: &mut Vec<String>, name: &str, path: &Path) {
-    if path.as_os_str().is_empty() {
-        faults.push(format!("{name}: a file is required"));
-    } else if let Err(cause) = fs::File::open(path) {
-        faults.push(format!("{name}: {}: {}", path.display(), plain(&cause)));
-    }
-}
-
-fn files(faults: &mut Vec<String>, name: &str, paths: &[PathBuf]) {
-    if paths.is_empty() {
-        faults.push(format!("{name}: at least one file is required"));
-    }
-    paths.iter().for_each(|path| readable(faults, name, path));
-}
-
-fn plain(cause: &io::Error) -> String {
-    if cause.kind() == io::ErrorKind::NotFound {
-        "there is no such file".to_owned()
-    } else if cause.kind() == io::ErrorKind::PermissionDenied {
-        "may not be read".to_owned()
-    } else {
-        cause.to_string()
+    if message_types.as_os_str().is_empty() {
+        faults.push("message_types: a directory is required".to_owned());
+    } else if let Err(found) = Catalogue::load(message_types) {
+        faults.extend(found.into_iter().map(|fault| format!("message_types: {fault}")));
     }
 }
 

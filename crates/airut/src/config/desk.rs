@@ -10,7 +10,7 @@ use std::{
 use airut_desk::{Limits, OfficeSettings, OidcSettings, Settings, SignIn, oidc::ClaimNames};
 use serde::Deserialize;
 
-use super::{address, readable, required};
+use super::faults::{address, readable, required};
 
 /// Bytes of a mebibyte.
 const MIB: u64 = 1024 * 1024;
