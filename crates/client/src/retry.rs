@@ -48,14 +48,16 @@ impl Client {
         F: Future<Output = Result<Response<T>, Status>>,
     {
         let end = Instant::now() + deadline.min(LONGEST_CALL);
-        let mut failures = 0;
+        let (mut failures, mut before) = (0, None);
         loop {
             let left = end.saturating_duration_since(Instant::now());
-            let fault = match timeout_at(end, attempt(self.traced(), left)).await {
+            let found = match timeout_at(end, attempt(self.traced(), left)).await {
                 Ok(Ok(response)) => return Ok(response.into_inner()),
                 Ok(Err(status)) => CallError::from(status),
                 Err(_) => CallError::DeadlinePassed,
             };
+            // That the exchange could not be reached says more than that the time is over. Whether it has the call nobody knows either way.
+            let fault = before.take().filter(|_| found == CallError::DeadlinePassed).unwrap_or(found);
             failures += 1;
             if failures == CALLS.tries || !fault.may_pass() {
                 return Err(fault);
@@ -65,6 +67,7 @@ impl Client {
                 return Err(fault);
             }
             sleep(delay).await;
+            before = Some(fault).filter(|fault| matches!(fault, CallError::Unreachable(_)));
         }
     }
 }

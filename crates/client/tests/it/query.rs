@@ -1,10 +1,16 @@
-use std::time::Duration;
+use std::{
+    io,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
 
 use airut_client::{CallError, Client};
 use airut_domain::refusal::{Reason, Refusal};
 use airut_wire::v1::{QueryBenefitsRequest, QueryBenefitsResponse};
-use tokio::{task::JoinHandle, time::Instant};
-use tonic::{Code, Status};
+use hyper_util::rt::TokioIo;
+use tokio::{io::DuplexStream, task::JoinHandle, time::Instant};
+use tonic::{Code, Status, transport::Endpoint};
+use tower::service_fn;
 
 use crate::exchange::{Asked, Exchange};
 
@@ -110,6 +116,25 @@ async fn the_deadline_is_not_overrun_by_waiting_to_try_again() {
     refuse(exchange.asked.recv().await.unwrap(), Reason::NoResponder);
     assert_eq!(asking.await.unwrap().unwrap_err().reason(), Some(Reason::NoResponder));
     assert!(start.elapsed() <= Duration::from_secs(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_exchange_that_can_not_be_reached_is_said_to_be_so_however_the_last_try_ends() {
+    let tries = AtomicU32::new(0);
+    let channel = Endpoint::from_static("http://exchange").connect_with_connector_lazy(service_fn(move |_| {
+        let is_first = tries.fetch_add(1, Ordering::Relaxed) == 0;
+        async move {
+            if is_first {
+                return Err::<TokioIo<DuplexStream>, _>(io::Error::from(io::ErrorKind::ConnectionRefused));
+            }
+            std::future::pending().await
+        }
+    }));
+    let start = Instant::now();
+
+    let fault = ask(&Client::over(channel), Duration::from_secs(3)).await.unwrap().unwrap_err();
+    assert_eq!(fault, CallError::Unreachable("connection refused".to_owned()));
+    assert_eq!(start.elapsed().as_secs(), 3);
 }
 
 #[tokio::test(start_paused = true)]
