@@ -1,11 +1,12 @@
 //! How open pages are told of what changes.
 
 use std::{
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use airut_testkit::eventually;
@@ -119,6 +120,42 @@ async fn an_open_page_is_told_of_what_it_has_missed_and_of_nothing_twice() {
         let anything = Live::open(&vaino, long_ago, "").await.event().await;
         assert_eq!(anything.data, ["anything"], "{long_ago:?}");
     }
+}
+
+#[tokio::test]
+async fn what_changes_much_is_told_together() {
+    const REQUESTS: usize = 20;
+    let desk = Desk::start().await;
+    let (aino, vaino) = (desk.visitor("aino").await, desk.visitor("vaino").await);
+    let mut live = Live::open(&vaino, &told(&vaino.get("/en/").await), "").await;
+    live.event().await;
+
+    let began = Instant::now();
+    let asking = async {
+        let mut asked = BTreeSet::new();
+        for number in 0..REQUESTS {
+            let request = aino.ask(&desk.person(number), "What has been granted?").await;
+            asked.insert(request.replacen("/requests/", "requests:", 1));
+        }
+        asked
+    };
+    let hearing = async {
+        let (mut heard, mut times) = (BTreeSet::new(), 0);
+        while heard.len() < REQUESTS {
+            let event = live.event().await;
+            if event.name == "changes" {
+                times += 1;
+                heard.extend(event.data.into_iter().filter(|line| line.starts_with("requests:")));
+            }
+        }
+        (heard, times)
+    };
+    let (asked, (heard, times)) = tokio::join!(asking, hearing);
+
+    assert_eq!(heard, asked);
+    // The first of them at once, then one in two seconds at most.
+    let most = 1 + began.elapsed().as_secs() / 2;
+    assert!(times <= most, "{times} times in {:?}", began.elapsed());
 }
 
 #[tokio::test]
