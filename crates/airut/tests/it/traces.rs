@@ -77,12 +77,18 @@ impl Collector {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_query_is_one_trace_from_the_callers_own_through_the_register_and_back() {
+/// An exchange whose spans are taken.
+async fn traced() -> (Data, Collector, Exchange) {
     let (data, collector) = (Data::new(), Collector::default());
     let mut command = dev(data.path());
     command.args(["--otlp-endpoint", &collector.serve().await]).env("OTEL_BSP_SCHEDULE_DELAY", "100");
     let exchange = Exchange::start(command).await;
+    (data, collector, exchange)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_is_one_trace_from_the_callers_own_through_the_register_and_back() {
+    let (data, collector, exchange) = traced().await;
     let county = exchange.client(data.path(), "pirkanmaa").await;
     let subject = persons(data.path()).remove(0);
 
@@ -135,10 +141,7 @@ async fn a_query_is_one_trace_from_the_callers_own_through_the_register_and_back
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_of_the_desk_and_what_it_asks_of_the_exchange_are_one_trace() {
-    let (data, collector) = (Data::new(), Collector::default());
-    let mut command = dev(data.path());
-    command.args(["--otlp-endpoint", &collector.serve().await]).env("OTEL_BSP_SCHEDULE_DELAY", "100");
-    let exchange = Exchange::start(command).await;
+    let (data, collector, exchange) = traced().await;
     let subject = persons(data.path()).remove(0);
 
     let aino = Visitor::at(exchange.desk_address(), "aino").await;
